@@ -1,0 +1,117 @@
+"""Writing into the store: a `temp` in its final folder, then an atomic rename to the name that tells the content.
+
+Invariants, whatever dies when: a file under a final name is complete and its hash is right; a `temp` that no process
+writes to any more is found by `sweep_temps` and kept as `partial`. While a process writes to a temp it holds a lock on
+it (flock), which the kernel releases however the process ends.
+"""
+
+import fcntl
+import hashlib
+import os
+import time
+import uuid
+from contextlib import suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import structlog
+
+from common.dateutil import hour_name, parse_hour
+from common.segments import Segment, SegmentType, Suffix, content_hash, make_segment, parse_names
+from common.store import Store
+
+log = structlog.get_logger()
+
+# A temp is locked in the instant after it is made; an empty one younger than this may be just there.
+_EMPTY_TEMP_SECONDS = 60.0
+
+
+class SegmentWriter:
+    """One segment on its way to disk: `write` what arrives, then `commit` it under its type, or `discard` it.
+
+    Used from one thread at a time. Any OSError (a full disk, say) leaves at most a temp behind.
+    """
+
+    def __init__(
+        self, store: Store, channel: str, quality: str, start: datetime, duration: timedelta, suffix: Suffix = ".ts"
+    ) -> None:
+        """Make the temp in its hour's folder. `start` is aware UTC."""
+        self._temp = make_segment(start, duration, SegmentType.TEMP, str(uuid.uuid4()), suffix)
+        self._suffix: Suffix = suffix
+        self._folder = store.folder(channel, quality) / hour_name(start)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._path = self._folder / self._temp.name
+        self._file = self._path.open("xb", buffering=0)
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: bytes) -> None:
+        """Append to the temp."""
+        view = memoryview(data)
+        while view:
+            view = view[self._file.write(view) :]
+        self._hash.update(data)
+        self.size += len(data)
+
+    def commit(self, kind: SegmentType) -> Segment:
+        """Bring what was written to disk for good and give it its final name; closes the temp."""
+        with self._file:
+            os.fsync(self._file.fileno())
+            segment = make_segment(
+                self._temp.start, self._temp.duration, kind, content_hash(self._hash.digest()), self._suffix
+            )
+            self._path.rename(self._folder / segment.name)
+            _sync_folder(self._folder)
+        return segment
+
+    def discard(self) -> None:
+        """Remove the temp, unless it has its final name already."""
+        with self._file, suppress(FileNotFoundError):
+            self._path.unlink()
+
+
+def sweep_temps(store: Store, channel: str, quality: str) -> list[Segment]:
+    """Make `partial` segments of the temps whose writer is gone, and remove the empty ones; give those kept."""
+    kept = []
+    for hour in store.hours(channel, quality):
+        segments, _ = parse_names(parse_hour(hour), store.names(channel, quality, hour))
+        for temp in segments:
+            if temp.type is SegmentType.TEMP:
+                kept += _sweep(store.segment_path(channel, quality, temp), temp)
+    return kept
+
+
+def _sweep(path: Path, temp: Segment) -> list[Segment]:
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return []
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return []
+        found = os.fstat(file.fileno())
+        if not path.exists():  # committed between the listing and the lock
+            return []
+        if found.st_size == 0:
+            if time.time() - found.st_mtime > _EMPTY_TEMP_SECONDS:
+                path.unlink()
+            return []
+        os.fsync(file.fileno())
+        suffix: Suffix = ".mp4" if temp.name.endswith(".mp4") else ".ts"
+        content = content_hash(hashlib.file_digest(file, "sha256").digest())
+        segment = make_segment(temp.start, temp.duration, SegmentType.PARTIAL, content, suffix)
+        path.rename(path.with_name(segment.name))
+        _sync_folder(path.parent)
+    log.info("temp_kept", path=str(path.with_name(segment.name)), bytes=found.st_size)
+    return [segment]
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

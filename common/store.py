@@ -1,0 +1,240 @@
+"""The store on disk: safe paths, listings, and the coverage of each hour, kept until its folder changes.
+
+All of it is synchronous and may be called from several threads; asyncio code hands it to a thread.
+"""
+
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import structlog
+
+from common import metrics
+from common.coverage import BestSequence, HourCandidates, best_sequence, cover_hour
+from common.dateutil import HOUR, floor_hour, hour_name, hours_touching, parse_hour
+from common.errors import UserError
+from common.segments import SUFFIXES, TOMBSTONE_SUFFIX, Segment, parse_names, stem
+
+log = structlog.get_logger()
+
+# A folder can change twice within one tick of the kernel's clock and show the same time for both. What was read so
+# soon after a change is not trusted again; the coarsest tick of a local file system that we know of is 10 ms.
+_CLOCK_TICK_NS = 50_000_000
+
+# Some 400 bytes each; two weeks of one quality in segments of two seconds.
+_CACHED_SEGMENTS = 600_000
+
+_OVERLAPPED = metrics.counter("segments_overlapped", "Segments passed over: they overlap another.", "channel", "quality")
+_SKEWED = metrics.counter(
+    "segments_skewed", "Segments passed over: same content, other start time.", "channel", "quality"
+)
+_STRANGERS = metrics.counter("store_strangers", "Names in the store that are no segment's.", "channel", "quality")
+
+
+class BadPathError(ValueError):
+    """A channel, quality, hour or file name that cannot be one; its text is one sentence."""
+
+
+class _Stamp(NamedTuple):
+    """What changes when a folder does: told by one stat."""
+
+    inode: int
+    modified_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class _CachedHour:
+    stamp: _Stamp
+    candidates: HourCandidates
+
+
+class Store:
+    """The recordings below one base folder: BASE/<channel>/<quality>/<hour>/<segment>."""
+
+    def __init__(self, base: Path) -> None:
+        """Open the store; nothing is read or made yet."""
+        self.base = base
+        self._hours: OrderedDict[tuple[str, str, datetime], _CachedHour] = OrderedDict()
+        self._cached_segments = 0
+        self._lock = threading.Lock()
+        self._warned: set[Path] = set()
+
+    def channels(self) -> list[str]:
+        """Name the channels, sorted."""
+        return _folders(self.base)
+
+    def qualities(self, channel: str) -> list[str]:
+        """Name a channel's qualities, sorted; none if it is unknown."""
+        return _folders(self.base / component(channel))
+
+    def hours(self, channel: str, quality: str) -> list[str]:
+        """Name the hours recorded, oldest first; none if channel or quality is unknown."""
+        return [name for name in _folders(self.folder(channel, quality)) if _is_hour(name)]
+
+    def names(self, channel: str, quality: str, hour: str, *, tombstones: bool = False) -> list[str]:
+        """List an hour's segment names, sorted; none if it is unknown.
+
+        With `tombstones`, those are listed too, and the segments that they hide.
+        """
+        folder = self.folder(channel, quality) / _hour_component(hour)
+        if tombstones:
+            names = _listing(folder)
+            segments, _ = parse_names(parse_hour(hour), (name for name in names if name.endswith(SUFFIXES)))
+            return sorted([segment.name for segment in segments] + [n for n in names if n.endswith(TOMBSTONE_SUFFIX)])
+        return [segment.name for segment in self._visible(folder, channel, quality)]
+
+    def folder(self, channel: str, quality: str) -> Path:
+        """Give the folder of a quality's hours. Raises BadPathError for a name that would lead elsewhere."""
+        return self.base / component(channel) / component(quality)
+
+    def path(self, channel: str, quality: str, hour: str, name: str) -> Path:
+        """Give a file's path. Raises BadPathError for a name that would lead elsewhere."""
+        return self.folder(channel, quality) / _hour_component(hour) / component(name)
+
+    def segment_path(self, channel: str, quality: str, segment: Segment) -> Path:
+        """Give the path of a segment that this store has listed."""
+        return self.folder(channel, quality) / segment.hour / segment.name
+
+    def candidates(self, channel: str, quality: str, hour: datetime) -> HourCandidates:
+        """Give what an hour (its first moment) holds; as long as its folder does not change, the same object."""
+        folder = self.folder(channel, quality) / hour_name(hour)
+        key = (channel, quality, hour)
+        looked_ns = time.time_ns()
+        stamp = _stamp(folder)
+        if stamp is None:
+            return _EMPTY
+        with self._lock:
+            cached = self._hours.get(key)
+            if cached is not None and cached.stamp == stamp:
+                self._hours.move_to_end(key)
+                return cached.candidates
+        fresh = cover_hour(
+            self._visible(folder, channel, quality), lambda segment: (folder / segment.name).stat().st_size
+        )
+        _count_passed_over(channel, quality, fresh, cached)
+        if looked_ns - stamp.modified_ns > _CLOCK_TICK_NS:
+            self._keep(key, _CachedHour(stamp, fresh))
+        return fresh
+
+    def _keep(self, key: tuple[str, str, datetime], entry: _CachedHour) -> None:
+        with self._lock:
+            old = self._hours.pop(key, None)
+            self._cached_segments += len(entry.candidates.segments) - (len(old.candidates.segments) if old else 0)
+            self._hours[key] = entry
+            while self._cached_segments > _CACHED_SEGMENTS and len(self._hours) > 1:
+                _, dropped = self._hours.popitem(last=False)
+                self._cached_segments -= len(dropped.candidates.segments)
+
+    def _visible(self, folder: Path, channel: str, quality: str) -> list[Segment]:
+        """List an hour's segments, by name, without those that a tombstone hides; what is none is said once."""
+        names = sorted(_listing(folder))
+        hidden = {stem(name) for name in names if name.endswith(TOMBSTONE_SUFFIX)}
+        segments, strangers = parse_names(parse_hour(folder.name), names)
+        for name in strangers:
+            path = folder / name
+            if not name.endswith(TOMBSTONE_SUFFIX) and path not in self._warned:
+                self._warned.add(path)
+                _STRANGERS.labels(channel, quality).inc()
+                log.warning("name_skipped", path=str(path), reason="This is not the name of a segment.")
+        return [segment for segment in segments if stem(segment.name) not in hidden] if hidden else segments
+
+    def sequence(
+        self, channel: str, quality: str, start: datetime, end: datetime, *, allow_holes: bool = True
+    ) -> BestSequence:
+        """Give what covers the range, both ends aware and included.
+
+        Raises ContainsHolesError at the first hole if holes are refused, BadPathError for names that cannot be,
+        ValueError if the range ends before it starts.
+        """
+        hours = [floor_hour(start) - HOUR, *hours_touching(start, end)]
+        covered = (self.candidates(channel, quality, hour) for hour in hours)
+        return best_sequence(covered, start, end, allow_holes=allow_holes)
+
+    def span(self, channel: str, quality: str) -> tuple[datetime, datetime] | None:
+        """Give the start of the first segment and the end of the last, or None if nothing is recorded."""
+        hours = [parse_hour(name) for name in self.hours(channel, quality)]
+        first = next(self._some(channel, quality, iter(hours)), None)
+        last = next(self._some(channel, quality, reversed(hours)), None)
+        return None if first is None or last is None else (first[0].start, last[-1].end)
+
+    def _some(self, channel: str, quality: str, hours: Iterator[datetime]) -> Iterator[tuple[Segment, ...]]:
+        return (found for hour in hours if (found := self.candidates(channel, quality, hour).segments))
+
+    def check_writable(self) -> None:
+        """Make the base folder if need be. Raises UserError if it cannot be made or written to."""
+        try:
+            self.base.mkdir(parents=True, exist_ok=True)
+            probe = self.base / f".writable-{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise UserError(
+                f"The folder {self.base} cannot be written to ({error.strerror}); "
+                "change its rights or name another one with --base-dir."
+            ) from error
+
+
+_EMPTY = cover_hour((), lambda _: 0)
+
+
+def component(name: str) -> str:
+    """Check one part of a path: no way out of its folder, nothing hidden. Raises BadPathError."""
+    if not name or name.startswith(".") or "/" in name or "\0" in name or len(name.encode(errors="replace")) > 255:
+        raise BadPathError(f"{name[:200]!r} cannot be the name of something recorded.")
+    return name
+
+
+def _hour_component(name: str) -> str:
+    try:
+        parse_hour(name)
+    except ValueError as error:
+        raise BadPathError(str(error)) from error
+    return name
+
+
+def _is_hour(name: str) -> bool:
+    try:
+        parse_hour(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _stamp(folder: Path) -> _Stamp | None:
+    try:
+        found = os.stat(folder)  # noqa: PTH116 - half the time of Path.stat, for each hour of each request
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return _Stamp(found.st_ino, found.st_mtime_ns)
+
+
+def _listing(folder: Path) -> list[str]:
+    try:
+        return [name for name in os.listdir(folder) if not name.startswith(".")]  # noqa: PTH208 - the hot path
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _folders(parent: Path) -> list[str]:
+    try:
+        with os.scandir(parent) as entries:
+            return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _count_passed_over(channel: str, quality: str, fresh: HourCandidates, before: _CachedHour | None) -> None:
+    """Count and log what an hour newly passes over, not what it passed over at its last reading already."""
+    old = before.candidates.alone if before is not None else _EMPTY.alone
+    overlapped, skewed = fresh.alone.overlapped - old.overlapped, fresh.alone.skewed - old.skewed
+    if overlapped > 0 or skewed > 0:
+        _OVERLAPPED.labels(channel, quality).inc(max(0, overlapped))
+        _SKEWED.labels(channel, quality).inc(max(0, skewed))
+        where = {"channel": channel, "quality": quality, "hour": fresh.segments[0].hour}
+        log.info("segments_passed_over", **where, overlapped=overlapped, skewed=skewed)
