@@ -1,0 +1,1 @@
+"""The downloader: live streams into the store."""

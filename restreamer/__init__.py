@@ -1,0 +1,1 @@
+"""The restreamer: the store as playlists, segments and cuts over HTTP."""

@@ -1,0 +1,104 @@
+"""What requests ask for: query parameters to values, with one sentence for each mistake."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from common.dateutil import parse_utc_only
+from common.web import RequestError
+
+# A range of which an end is left out grows with the recording; longer than this it must be asked for by name.
+LONGEST_IMPLICIT_RANGE = timedelta(hours=12)
+
+CutType = Literal["rough"]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A range of time as asked for: aware UTC, None where an end is left out."""
+
+    start: datetime | None
+    end: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class CutRequest:
+    """A cut as asked for: the range (aware UTC), the type, and whether holes may be skipped."""
+
+    start: datetime
+    end: datetime
+    type: CutType
+    allow_holes: bool
+
+
+def parse_range(query: Iterable[tuple[str, str]]) -> Range:
+    """Read `start` and `end`, either of which may be left out. Raises RequestError."""
+    values = _values(query, {"start", "end"})
+    wanted = Range(_time(values, "start"), _time(values, "end"))
+    if wanted.start is not None and wanted.end is not None:
+        _check_order(wanted.start, wanted.end)
+    return wanted
+
+
+def parse_cut(query: Iterable[tuple[str, str]]) -> CutRequest:
+    """Read what `/cut` needs: `start`, `end`, `type`, and `allow_holes` (false unless said). Raises RequestError."""
+    values = _values(query, {"start", "end", "type", "allow_holes"})
+    start, end = _time(values, "start"), _time(values, "end")
+    if start is None or end is None:
+        raise RequestError("A cut needs both start and end, for example start=2026-03-01T18:30:00Z.")
+    _check_order(start, end)
+    if values.get("type") != "rough":
+        raise RequestError("Say which type of cut: type=rough.")
+    return CutRequest(start, end, "rough", _flag(values, "allow_holes"))
+
+
+def implicit_range(wanted: Range, recorded: tuple[datetime, datetime], now: datetime) -> tuple[datetime, datetime]:
+    """Fill in what a request leaves out: from the first segment recorded, until now.
+
+    Raises RequestError if that makes a range longer than LONGEST_IMPLICIT_RANGE, or none at all.
+    """
+    start = wanted.start if wanted.start is not None else recorded[0]
+    end = wanted.end if wanted.end is not None else max(now, recorded[1])
+    if None in (wanted.start, wanted.end) and end - start > LONGEST_IMPLICIT_RANGE:
+        raise RequestError(
+            f"From {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} is more than "
+            f"{LONGEST_IMPLICIT_RANGE // timedelta(hours=1)} hours; name both start and end for so much."
+        )
+    if start > end:
+        raise RequestError("The range lies before or after all that is recorded.", status=404)
+    return start, end
+
+
+def _values(query: Iterable[tuple[str, str]], known: set[str]) -> dict[str, str]:
+    values: dict[str, str] = {}
+    for name, value in query:
+        if name.startswith("_"):  # players' and caches' own: _HLS_msn and the like
+            continue
+        if name not in known:
+            raise RequestError(f"There is no parameter {name[:100]!r} here; there are {', '.join(sorted(known))}.")
+        if name in values:
+            raise RequestError(f"The parameter {name} is given twice.")
+        values[name] = value
+    return values
+
+
+def _time(values: dict[str, str], name: str) -> datetime | None:
+    if name not in values:
+        return None
+    try:
+        return parse_utc_only(values[name])
+    except ValueError as error:
+        raise RequestError(f"The parameter {name} is wrong: {error}") from error
+
+
+def _flag(values: dict[str, str], name: str) -> bool:
+    value = values.get(name, "false")
+    if value not in ("true", "false"):
+        raise RequestError(f"The parameter {name} is either true or false.")
+    return value == "true"
+
+
+def _check_order(start: datetime, end: datetime) -> None:
+    if start >= end:
+        raise RequestError("The range is empty: start must be before end.")
