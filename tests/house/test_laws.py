@@ -190,17 +190,20 @@ LAWS: list[Law] = [broken_borders, broken_layers, broken_purity, broken_lengths,
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
 def test_packages_keep_the_law(law: Law) -> None:
     """No module of the packages breaks the law."""
-    assert [fault for module in modules() for fault in law(module)] == []
+    faults = [fault for module in modules() for fault in law(module)]
+    assert not faults, "\n".join(faults)
 
 
 def test_tests_do_not_sleep() -> None:
     """No test waits by sleeping."""
-    assert [fault for module in modules("tests") for fault in sleeps(module)] == []
+    faults = [fault for module in modules("tests") for fault in sleeps(module)]
+    assert not faults, "\n".join(faults)
 
 
 def test_every_test_says_what_it_shows() -> None:
     """Each test's docstring is one sentence of behaviour."""
-    assert [fault for module in modules("tests") for fault in silent_tests(module)] == []
+    faults = [fault for module in modules("tests") for fault in silent_tests(module)]
+    assert not faults, "\n".join(faults)
 
 
 def test_imports_run_in_no_circle() -> None:
