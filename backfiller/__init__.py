@@ -1,0 +1,1 @@
+"""Other nodes' stores into ours."""

@@ -1,0 +1,1 @@
+"""Edited events into delivered videos, and the upload locations."""
