@@ -33,7 +33,7 @@ class SegmentWriter:
     """
 
     def __init__(
-        self, store: Store, channel: str, quality: str, start: datetime, duration: timedelta, suffix: Suffix = ".ts"
+        self, store: Store, channel: str, quality: str, start: datetime, duration: timedelta, *, suffix: Suffix = ".ts"
     ) -> None:
         """Make the temp in its hour's folder. `start` is aware UTC."""
         self._temp = make_segment(start, duration, SegmentType.TEMP, str(uuid.uuid4()), suffix)

@@ -30,7 +30,13 @@ _CLOCK_TICK_NS = 50_000_000
 # Some 400 bytes each; two weeks of one quality in segments of two seconds.
 _CACHED_SEGMENTS = 600_000
 
-_OVERLAPPED = metrics.counter("segments_overlapped", "Segments passed over: they overlap another.", "channel", "quality")
+# The longest name of one file or folder that Linux file systems take, in bytes.
+_LONGEST_NAME = 255
+_FORBIDDEN = frozenset("/\0")
+
+_OVERLAPPED = metrics.counter(
+    "segments_overlapped", "Segments passed over: they overlap another.", "channel", "quality"
+)
 _SKEWED = metrics.counter(
     "segments_skewed", "Segments passed over: same content, other start time.", "channel", "quality"
 )
@@ -179,13 +185,27 @@ class Store:
                 "change its rights or name another one with --base-dir."
             ) from error
 
+    def check_readable(self) -> None:
+        """Raise UserError if there is no base folder that can be listed."""
+        try:
+            os.scandir(self.base).close()
+        except OSError as error:
+            raise UserError(
+                f"The folder {self.base} cannot be read ({error.strerror}); name the store's folder with --base-dir."
+            ) from error
+
 
 _EMPTY = cover_hour((), lambda _: 0)
 
 
 def component(name: str) -> str:
     """Check one part of a path: no way out of its folder, nothing hidden. Raises BadPathError."""
-    if not name or name.startswith(".") or "/" in name or "\0" in name or len(name.encode(errors="replace")) > 255:
+    if (
+        not name
+        or name.startswith(".")
+        or not _FORBIDDEN.isdisjoint(name)
+        or len(name.encode(errors="replace")) > _LONGEST_NAME
+    ):
         raise BadPathError(f"{name[:200]!r} cannot be the name of something recorded.")
     return name
 

@@ -4,6 +4,7 @@ import errno
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from importlib.metadata import version
 
 import structlog
@@ -59,7 +60,7 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     except web.HTTPNotFound:
         return error_response(404, f"There is nothing at {request.path[:200]}.")
     except web.HTTPException as error:
-        if error.status < 400:
+        if error.status < HTTPStatus.BAD_REQUEST:
             raise
         return error_response(error.status, f"{error.reason}.")
     except Exception:  # the edge of a request: whatever is wrong with one must not reach the client or the others

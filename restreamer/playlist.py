@@ -22,7 +22,6 @@ class Variant:
     """One quality of a multivariant playlist: where its playlist is, and its peak and average bits per second."""
 
     uri: str
-    name: str
     bandwidth: int
     average_bandwidth: int
 

@@ -26,7 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("cuts",),
     ("errors", "logs", "metrics"),
     ("db", "media", "store", "web"),
-    ("service",),
+    ("options", "recording", "service"),
 )
 PURE = {"dateutil", "segments", "coverage", "cuts"}
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}

@@ -1,0 +1,5 @@
+"""`python -m restreamer`."""
+
+from restreamer.main import cli
+
+cli(prog_name="python -m restreamer")

@@ -1,0 +1,63 @@
+"""The route that gives a piece of the recording away as a video."""
+
+import asyncio
+from pathlib import Path
+from urllib.parse import quote
+
+import structlog
+from aiohttp import web
+
+from common.coverage import ContainsHolesError
+from common.cuts import CutPlan, NothingRecordedError, plan_rough
+from common.store import Store
+from common.web import RequestError
+from restreamer.keys import STORE
+from restreamer.listings import off_loop
+from restreamer.params import CutRequest, parse_cut
+
+log = structlog.get_logger()
+
+# Large enough that the hops to the thread cost nothing, small enough that many cuts at once need little memory.
+_READ_BYTES = 1 << 20
+
+
+async def cut(request: web.Request) -> web.StreamResponse:
+    """Answer `GET /cut/C/Q.ts`: the segments of the range, one after the other; 406 if there are holes."""
+    info = request.match_info
+    wanted = parse_cut(request.query.items())
+    plan, paths, size = await off_loop(lambda: _plan(request.app[STORE], info["channel"], info["quality"], wanted))
+    response = web.StreamResponse(
+        headers={
+            "Content-Type": "video/mp2t",
+            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(plan.name, safe='')}",
+            "Cache-Control": "no-cache",
+        }
+    )
+    response.content_length = size
+    await response.prepare(request)
+    if request.method != "HEAD":
+        for path in paths:
+            await _send(path, response)
+        await response.write_eof()
+    return response
+
+
+def _plan(store: Store, channel: str, quality: str, wanted: CutRequest) -> tuple[CutPlan, list[Path], int]:
+    try:
+        sequence = store.sequence(channel, quality, wanted.start, wanted.end, allow_holes=wanted.allow_holes)
+        plan = plan_rough(channel, quality, sequence)
+    except ContainsHolesError as error:
+        raise RequestError(f"{error} Add allow_holes=true to leave out what is missing.", status=406) from error
+    except NothingRecordedError as error:
+        raise RequestError(str(error), status=404) from error
+    paths = [store.segment_path(channel, quality, segment) for segment in plan.segments]
+    return plan, paths, sum(path.stat().st_size for path in paths)
+
+
+async def _send(path: Path, response: web.StreamResponse) -> None:
+    file = await asyncio.to_thread(path.open, "rb")
+    try:
+        while data := await asyncio.to_thread(file.read, _READ_BYTES):
+            await response.write(data)
+    finally:
+        file.close()
