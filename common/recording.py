@@ -27,7 +27,7 @@ _EMPTY_TEMP_SECONDS = 60.0
 
 
 class SegmentWriter:
-    """One segment on its way to disk: `write` what arrives, then `commit` it under its type, or `discard` it.
+    """One segment on its way to disk: `write` what arrives, then `commit` it under its type, or `abandon` it.
 
     Used from one thread at a time. Any OSError (a full disk, say) leaves at most a temp behind.
     """
@@ -46,13 +46,19 @@ class SegmentWriter:
         self._hash = hashlib.sha256()
         self.size = 0
 
+    @property
+    def closed(self) -> bool:
+        """Whether a commit was tried, or it was abandoned."""
+        return self._file.closed
+
     def write(self, data: bytes) -> None:
         """Append to the temp."""
         view = memoryview(data)
         while view:
-            view = view[self._file.write(view) :]
-        self._hash.update(data)
-        self.size += len(data)
+            written = self._file.write(view)
+            self._hash.update(view[:written])
+            self.size += written
+            view = view[written:]
 
     def commit(self, kind: SegmentType) -> Segment:
         """Bring what was written to disk for good and give it its final name; closes the temp."""
@@ -65,10 +71,20 @@ class SegmentWriter:
             _sync_folder(self._folder)
         return segment
 
-    def discard(self) -> None:
-        """Remove the temp, unless it has its final name already."""
-        with self._file, suppress(FileNotFoundError):
+    def abandon(self) -> Segment | None:
+        """Keep what was written as `partial`, if anything was; nothing happens if a commit was tried already.
+
+        Gives the segment kept. If the disk refuses that too, the temp is left for `sweep_temps`.
+        """
+        if self._file.closed:
+            return None
+        if self.size:
+            with suppress(OSError):
+                return self.commit(SegmentType.PARTIAL)
+            return None
+        with self._file, suppress(OSError):
             self._path.unlink()
+        return None
 
 
 def sweep_temps(store: Store, channel: str, quality: str) -> list[Segment]:

@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -15,6 +15,8 @@ from common import logs
 from common.errors import UserError
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 # Set for the services that `respool up` starts: their standard input is then a pipe that nobody writes to and that
 # ends when their parent dies, however it dies, so that none outlives it.
@@ -73,6 +75,16 @@ async def _run(run: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> Non
             await service
         return
     await service
+
+
+async def in_thread(work: Callable[..., T], *args: Any) -> T:  # noqa: ANN401 - whatever `work` takes
+    """Run blocking work in a thread. If cancelled meanwhile, wait for its end all the same, so that none is at large."""
+    running = asyncio.ensure_future(asyncio.to_thread(work, *args))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait({running})
+        raise
 
 
 async def pause(stop: asyncio.Event, seconds: float) -> bool:

@@ -1,0 +1,66 @@
+"""One quality of a channel, for as long as the service runs: find its playlist, follow it, begin anew when it fails."""
+
+import asyncio
+from dataclasses import dataclass
+
+import structlog
+
+from common import metrics
+from common.service import backoff, pause
+from downloader.origin import OriginError, media_playlist_url
+from downloader.recorder import EndedError, Recorder, UnsupportedError
+
+log = structlog.get_logger()
+
+# A stream that is away may be back any second, and what it sends then is sent once.
+_LONGEST_PAUSE = 10.0
+
+# Having been followed for so long, a stream that fails is met like a new one.
+_STEADY_SECONDS = 60.0
+
+_FOLLOWED = metrics.gauge(
+    "stream_followed", "1 while the playlist of a quality is being followed.", "channel", "quality"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A live stream: the name that we give it, and its address (http or https)."""
+
+    name: str
+    url: str
+
+
+async def record(channel: Channel, recorder: Recorder, stop: asyncio.Event) -> None:
+    """Record one quality until `stop`; whatever is wrong with the stream is said once and tried again."""
+    async with asyncio.TaskGroup() as group:
+        fetching = group.create_task(recorder.fetch_forever())
+        await _follow_forever(channel, recorder, stop)
+        fetching.cancel()
+
+
+async def _follow_forever(channel: Channel, recorder: Recorder, stop: asyncio.Event) -> None:
+    quality = recorder.target.quality
+    following = _FOLLOWED.labels(channel.name, quality)
+    attempt, told = 0, ""
+    loop = asyncio.get_running_loop()
+    while not stop.is_set():
+        began = loop.time()
+        try:
+            url = await media_playlist_url(recorder.session, channel.url, quality)
+            log.info("stream_found", channel=channel.name, quality=quality, url=url)
+            following.set(1)
+            await recorder.follow(url, stop)
+        except EndedError:
+            reason = "The stream has ended; it is recorded again as soon as it returns."
+        except (OriginError, UnsupportedError) as error:
+            reason = str(error)
+        else:
+            return
+        finally:
+            following.set(0)
+        attempt = 1 if loop.time() - began > _STEADY_SECONDS else attempt + 1
+        if reason != told:
+            told = reason
+            log.error("stream_not_recorded", channel=channel.name, quality=quality, reason=reason)
+        await pause(stop, backoff(attempt, most=_LONGEST_PAUSE))

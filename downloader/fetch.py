@@ -1,0 +1,117 @@
+"""One segment from the origin into the store."""
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout
+
+from common.recording import SegmentWriter
+from common.segments import Segment, SegmentType
+from common.service import in_thread
+from common.store import Store
+from downloader.timeline import NewSegment
+
+# A segment may arrive as slowly as it likes, as long as it keeps arriving.
+_SEGMENT_TIMEOUT = ClientTimeout(total=120.0, sock_connect=5.0, sock_read=10.0)
+
+# What is handed to the disk's thread at once.
+_WRITE_BYTES = 512 << 10
+
+# No segment of a few seconds is longer, whatever its bit rate.
+_MOST_BYTES = 1 << 30
+
+# ISO 13818-1 §2.4.3.2: packets of 188 bytes, each beginning with the sync byte.
+_TS_PACKET_BYTES = 188
+_TS_SYNC_BYTE = 0x47
+
+
+class FetchError(Exception):
+    """A segment did not come whole; the text is one plain sentence. `gone`: no further attempt can help."""
+
+    def __init__(self, sentence: str, *, gone: bool = False) -> None:
+        super().__init__(sentence)
+        self.gone = gone
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a segment belongs."""
+
+    store: Store
+    channel: str
+    quality: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A segment in the store, its bytes, and the seconds that it took."""
+
+    segment: Segment
+    bytes: int
+    seconds: float
+
+
+async def fetch(session: ClientSession, new: NewSegment, target: Target) -> Fetched:
+    """Fetch one segment and commit it as `full`, or as `suspect` if it is complete but no transport stream.
+
+    Raises FetchError if it did not come whole, having kept what came as `partial`, and OSError if the disk refuses it.
+    """
+    began = time.monotonic()
+    try:
+        async with session.get(new.entry.uri, timeout=_SEGMENT_TIMEOUT) as response:
+            _check(response)
+            segment, size = await _record(response, new, target)
+    except TimeoutError:
+        raise FetchError("The segment did not arrive in time.") from None
+    except ClientError as error:
+        raise FetchError(f"The transfer broke off: {error or type(error).__name__}.") from error
+    return Fetched(segment, size, time.monotonic() - began)
+
+
+def _check(response: ClientResponse) -> None:
+    if response.status in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
+        raise FetchError(f"The origin no longer has it ({response.status}).", gone=True)
+    if response.status != HTTPStatus.OK:
+        raise FetchError(f"The origin answers {response.status} {response.reason}.")
+
+
+async def _record(response: ClientResponse, new: NewSegment, target: Target) -> tuple[Segment, int]:
+    writer = await in_thread(SegmentWriter, target.store, target.channel, target.quality, new.start, new.entry.duration)
+    first = b""
+    buffer = bytearray()
+    try:
+        async for chunk in response.content.iter_any():
+            first = first or chunk[:1]
+            buffer += chunk
+            if len(buffer) >= _WRITE_BYTES:
+                await in_thread(writer.write, _taken(buffer))
+            if writer.size > _MOST_BYTES:
+                raise FetchError(f"The segment is longer than {_MOST_BYTES >> 20} MiB.", gone=True)
+        if not writer.size and not buffer:
+            raise FetchError("The segment is empty.")
+        segment = await in_thread(_finish, writer, _taken(buffer), first)
+    finally:
+        # whatever ended the transfer, a stop of the service too: what came is kept
+        await in_thread(_keep, writer, _taken(buffer))
+    return segment, writer.size
+
+
+def _taken(buffer: bytearray) -> bytes:
+    data = bytes(buffer)
+    buffer.clear()
+    return data
+
+
+def _finish(writer: SegmentWriter, rest: bytes, first: bytes) -> Segment:
+    writer.write(rest)
+    looks_whole = first == bytes([_TS_SYNC_BYTE]) and writer.size % _TS_PACKET_BYTES == 0
+    return writer.commit(SegmentType.FULL if looks_whole else SegmentType.SUSPECT)
+
+
+def _keep(writer: SegmentWriter, rest: bytes) -> None:
+    if not writer.closed:
+        with suppress(OSError):
+            writer.write(rest)
+        writer.abandon()

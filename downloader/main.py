@@ -1,0 +1,137 @@
+"""The downloader's composition: its configuration, its command, one recorder per quality of each channel."""
+
+import asyncio
+import re
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import click
+import structlog
+from aiohttp import web
+
+from common import service
+from common.options import base_dir_option, host_option, log_level_option, option
+from common.recording import sweep_temps
+from common.service import in_thread
+from common.store import Store
+from common.web import answer_errors, client_session, serving, show_metrics
+from downloader.channel import Channel, record
+from downloader.fetch import Target
+from downloader.origin import SOURCE
+from downloader.recorder import Recorder
+
+log = structlog.get_logger()
+
+# It becomes a folder, a part of URLs and a label: what needs no quoting in any of them.
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What to record, in which qualities, and where to; `metrics_port` None: no metrics are served."""
+
+    base_dir: Path
+    channels: tuple[Channel, ...]
+    qualities: tuple[str, ...]
+    host: str
+    metrics_port: int | None
+
+
+async def run(config: Config, stop: asyncio.Event) -> None:
+    """Record until told to stop. Raises UserError if the store or the port cannot be used."""
+    store = Store(config.base_dir)
+    await in_thread(store.check_writable)
+    async with AsyncExitStack() as stack:
+        if config.metrics_port is not None:
+            await stack.enter_async_context(serving(_metrics_app(), config.host, config.metrics_port))
+        session = await stack.enter_async_context(client_session())
+        async with asyncio.TaskGroup() as group:
+            group.create_task(in_thread(_sweep, store))
+            for channel in config.channels:
+                for quality in config.qualities:
+                    recorder = Recorder(Target(store, channel.name, quality), session)
+                    group.create_task(record(channel, recorder, stop))
+
+
+def _sweep(store: Store) -> None:
+    """Keep what a downloader that died has left half-written."""
+    for channel in store.channels():
+        for quality in store.qualities(channel):
+            sweep_temps(store, channel, quality)
+
+
+def _metrics_app() -> web.Application:
+    app = web.Application(middlewares=[answer_errors])
+    app.add_routes([web.get("/metrics", show_metrics), web.get("/health", _health)])
+    return app
+
+
+async def _health(_: web.Request) -> web.Response:
+    return web.json_response({"status": "ok"})
+
+
+def parse_channels(texts: tuple[str, ...]) -> tuple[Channel, ...]:
+    """Read NAME=URL, each name once. Raises click.BadParameter with one sentence."""
+    channels = tuple(_channels(texts))
+    names = [channel.name for channel in channels]
+    for name in names:
+        if names.count(name) > 1:
+            raise click.BadParameter(f"the channel {name} is named twice.")
+    return channels
+
+
+def _channels(texts: tuple[str, ...]) -> Iterator[Channel]:
+    for text in texts:
+        name, equals, url = text.partition("=")
+        if not equals or not _NAME.fullmatch(name):
+            raise click.BadParameter(
+                f"{text!r} is not NAME=URL, where NAME is up to 64 letters, digits, dots, dashes and underscores."
+            )
+        address = urlsplit(url)
+        if address.scheme not in ("http", "https") or not address.hostname:
+            raise click.BadParameter(f"the address of {name} must be an http or https URL, not {url!r}.")
+        yield Channel(name, url)
+
+
+def parse_qualities(text: str) -> tuple[str, ...]:
+    """Read the names of qualities, separated by commas. Raises click.BadParameter with one sentence."""
+    qualities = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    for quality in qualities:
+        if not _NAME.fullmatch(quality):
+            raise click.BadParameter(f"{quality!r} is not a quality such as {SOURCE} or 720p60.")
+    return qualities
+
+
+@click.command("downloader")
+@base_dir_option
+@option(
+    "--qualities",
+    default=SOURCE,
+    callback=lambda _context, _parameter, text: parse_qualities(text),
+    help=f"What to record of each channel, separated by commas: {SOURCE} (the best), or names such as 720p60.",
+)
+@host_option
+@option("--metrics-port", type=click.IntRange(0, 65535), help="The port for /metrics and /health; none without it.")
+@log_level_option
+@click.argument(
+    "channels",
+    nargs=-1,
+    required=True,
+    metavar="NAME=URL ...",
+    callback=lambda _context, _parameter, texts: parse_channels(texts),
+)
+def cli(  # noqa: PLR0913 - one parameter for each option
+    *,
+    base_dir: Path,
+    qualities: tuple[str, ...],
+    host: str,
+    metrics_port: int | None,
+    log_level: str,
+    channels: tuple[Channel, ...],
+) -> None:
+    """Record live HLS streams into the store, each under the NAME given to it."""
+    config = Config(base_dir, channels, qualities, host, metrics_port)
+    raise SystemExit(service.main(lambda stop: run(config, stop), name="downloader", level=log_level))

@@ -1,0 +1,206 @@
+"""One quality of one channel: follow its playlist, fetch what is new, side by side, into the store."""
+
+import asyncio
+import itertools
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import structlog
+from aiohttp import ClientSession
+
+from common import metrics
+from common.coverage import JOIN_TOLERANCE
+from common.dateutil import floor_hour, format_utc
+from common.segments import SegmentType
+from common.service import backoff, in_thread, pause
+from downloader.fetch import Fetched, FetchError, Target, fetch
+from downloader.origin import OriginError, fetch_playlist
+from downloader.playlist_values import MediaPlaylist
+from downloader.timeline import NewSegment, Timeline, reload_after
+
+log = structlog.get_logger()
+
+# The newest go first and the rest follow behind, four at a time: with a long playlist at the first sight of a stream
+# the live edge must not wait.
+_FETCHES = 4
+_NEWEST = 3
+
+# An origin that fails so often in a row may have moved: the manager then looks at the channel's address again.
+_FAILURES_TO_MOVE = 3
+
+# Tries of a segment, with growing pauses in between: some two minutes in all, longer than most origins keep one.
+_TRIES = 12
+_LONGEST_PAUSE = 15.0
+
+_SEGMENTS = metrics.counter("segments_recorded", "Segments written.", "channel", "quality", "type")
+_SECONDS = metrics.counter("recorded_media_seconds", "Seconds of media written as full.", "channel", "quality")
+_BYTES = metrics.counter("recorded_bytes", "Bytes written.", "channel", "quality")
+_LOST = metrics.counter("segments_lost", "Segments offered but not recorded.", "channel", "quality", "reason")
+_RETRIES = metrics.counter("segment_fetch_failures", "Fetches of a segment that failed.", "channel", "quality")
+_NEWEST_END = metrics.gauge("newest_segment_end_seconds", "Unix time at which the newest ends.", "channel", "quality")
+_FETCH_SECONDS = metrics.seconds("segment_fetch", "Time to fetch one segment and bring it to disk.", "channel")
+_PLAYLISTS = metrics.counter("playlist_fetches", "Fetches of media playlists.", "channel", "quality", "result")
+
+
+class EndedError(Exception):
+    """The playlist says that nothing more will come (EXT-X-ENDLIST)."""
+
+
+class UnsupportedError(Exception):
+    """A stream of a kind that cannot be recorded; the text is one plain sentence."""
+
+
+@dataclass(slots=True)
+class Recorder:
+    """Follows one media playlist after another of the same quality, and remembers what it has seen of them."""
+
+    target: Target
+    session: ClientSession
+    _timeline: Timeline = field(default_factory=Timeline)
+    _queue: "asyncio.PriorityQueue[tuple[int, int, NewSegment]]" = field(default_factory=asyncio.PriorityQueue)
+    _live: bool = False
+    _newest: float = 0.0
+    _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
+
+    async def fetch_forever(self) -> None:
+        """Fetch what `follow` finds, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(_FETCHES):
+                group.create_task(self._fetch_queued())
+
+    async def follow(self, url: str, stop: asyncio.Event) -> None:
+        """Follow the media playlist at `url` until `stop`.
+
+        Raises OriginError if it fails several times in a row, EndedError when it ends, UnsupportedError.
+        """
+        failures = 0
+        first = True
+        loop = asyncio.get_running_loop()
+        while not stop.is_set():
+            began = loop.time()
+            try:
+                playlist = await self._playlist(url)
+            except OriginError as error:
+                failures += 1
+                _PLAYLISTS.labels(self.target.channel, self.target.quality, "failed").inc()
+                if failures == _FAILURES_TO_MOVE:
+                    raise
+                log.warning("playlist_failed", **self._where(), reason=str(error), failures=failures)
+                await pause(stop, backoff(failures, first=0.5))
+                continue
+            failures = 0
+            changed = await self._take_in(playlist, first=first)
+            first = False
+            if playlist.endlist:
+                raise EndedError
+            wait = reload_after(playlist, changed=changed).total_seconds() - (loop.time() - began)
+            await pause(stop, wait)
+
+    async def finish(self) -> None:
+        """Wait until everything found so far is fetched or given up."""
+        await self._queue.join()
+
+    async def _playlist(self, url: str) -> MediaPlaylist:
+        playlist = await fetch_playlist(self.session, url)
+        if not isinstance(playlist, MediaPlaylist):
+            raise OriginError(f"{url} is now a choice of qualities, where a list of segments was.")
+        _refuse_unsupported(playlist, url)
+        _PLAYLISTS.labels(self.target.channel, self.target.quality, "ok").inc()
+        for warning in playlist.warnings:
+            log.warning("playlist_odd", **self._where(), reason=warning)
+        return playlist
+
+    async def _take_in(self, playlist: MediaPlaylist, *, first: bool) -> bool:
+        new = self._timeline.advance(playlist, datetime.now(UTC))
+        if new and new[0].guessed:
+            log.info("start_times_guessed", **self._where(), segments=len(new), first=format_utc(new[0].start))
+        wanted = await in_thread(self._missing, new) if first else new
+        if playlist.endlist and len(wanted) == len(new) and not self._live:
+            # never seen live, and nothing of it is on disk: this is not the end of something that we record
+            raise UnsupportedError(
+                "This is a finished recording (EXT-X-ENDLIST), not a live stream; it is not recorded."
+            )
+        self._live = True
+        for index, segment in enumerate(wanted):
+            backlog = first and index < len(wanted) - _NEWEST
+            self._queue.put_nowait((int(backlog), next(self._numbers), segment))
+        return bool(new)
+
+    def _missing(self, new: list[NewSegment]) -> list[NewSegment]:
+        """Leave out what is on disk already: after a restart the whole playlist looks new."""
+        store, channel, quality = self.target.store, self.target.channel, self.target.quality
+        hours = {floor_hour(segment.start + shift) for segment in new for shift in (-JOIN_TOLERANCE, JOIN_TOLERANCE)}
+        have = sorted(
+            segment.start
+            for hour in hours
+            for segment in store.candidates(channel, quality, hour).segments
+            if segment.type is SegmentType.FULL
+        )
+        return [segment for segment in new if not _holds(have, segment.start)]
+
+    async def _fetch_queued(self) -> None:
+        while True:
+            _, _, new = await self._queue.get()
+            try:
+                await self._fetch(new)
+            finally:
+                self._queue.task_done()
+
+    async def _fetch(self, new: NewSegment) -> None:
+        """Fetch one segment, again and again until it is there or gone."""
+        for attempt in range(1, _TRIES + 1):
+            try:
+                fetched = await fetch(self.session, new, self.target)
+            except FetchError as error:
+                reason, gone = str(error), error.gone
+            except OSError as error:
+                reason, gone = f"The disk refuses it: {error.strerror}.", False
+            else:
+                self._account(fetched)
+                return
+            _RETRIES.labels(self.target.channel, self.target.quality).inc()
+            log.warning("segment_fetch_failed", **self._where(), uri=new.entry.uri, reason=reason, attempt=attempt)
+            if gone or attempt == _TRIES:
+                break
+            await asyncio.sleep(backoff(attempt, first=0.5, most=_LONGEST_PAUSE))
+        _LOST.labels(self.target.channel, self.target.quality, "gone" if gone else "failed").inc()
+        log.error("segment_lost", **self._where(), start=format_utc(new.start), uri=new.entry.uri, reason=reason)
+
+    def _account(self, fetched: Fetched) -> None:
+        channel, quality, segment = self.target.channel, self.target.quality, fetched.segment
+        _SEGMENTS.labels(channel, quality, segment.type.value).inc()
+        _BYTES.labels(channel, quality).inc(fetched.bytes)
+        _FETCH_SECONDS.labels(channel).observe(fetched.seconds)
+        if segment.type is SegmentType.FULL:
+            _SECONDS.labels(channel, quality).inc(segment.duration.total_seconds())
+        self._newest = max(self._newest, segment.end.timestamp())
+        _NEWEST_END.labels(channel, quality).set(self._newest)
+        log.info(
+            "segment_committed",
+            **self._where(),
+            start=format_utc(segment.start),
+            duration=segment.duration.total_seconds(),
+            type=segment.type.value,
+            bytes=fetched.bytes,
+            seconds=round(fetched.seconds, 3),
+        )
+
+    def _where(self) -> dict[str, str]:
+        return {"channel": self.target.channel, "quality": self.target.quality}
+
+
+def _holds(starts: list[datetime], start: datetime) -> bool:
+    """Tell whether one of the sorted `starts` is `start`, within the tolerance of names."""
+    nearest = bisect_left(starts, start - JOIN_TOLERANCE)
+    return nearest < len(starts) and starts[nearest] - start <= JOIN_TOLERANCE
+
+
+def _refuse_unsupported(playlist: MediaPlaylist, url: str) -> None:
+    for entry in playlist.segments:
+        if entry.map is not None:
+            raise UnsupportedError(f"{url} is fragmented MP4 (EXT-X-MAP), which cannot be recorded yet.")
+        if entry.key is not None:
+            raise UnsupportedError(f"{url} is encrypted ({entry.key.method}), which cannot be recorded yet.")
+        if entry.byterange is not None:
+            raise UnsupportedError(f"{url} uses byte ranges of larger files, which cannot be recorded yet.")
