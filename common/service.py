@@ -75,32 +75,3 @@ async def _run(run: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> Non
             await service
         return
     await service
-
-
-async def in_thread(work: Callable[..., T], *args: Any) -> T:  # noqa: ANN401 - whatever `work` takes
-    """Run blocking work in a thread. If cancelled meanwhile, wait for its end all the same, so that none is at large."""
-    running = asyncio.ensure_future(asyncio.to_thread(work, *args))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait({running})
-        raise
-
-
-async def pause(stop: asyncio.Event, seconds: float) -> bool:
-    """Wait for so many seconds, or until `stop` is set; tell whether it is."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(max(0.0, seconds)):
-            await stop.wait()
-    return stop.is_set()
-
-
-def backoff(
-    attempt: int, *, first: float = 1.0, most: float = 60.0, rand: Callable[[], float] = random.random
-) -> float:
-    """Give the seconds to wait after failure number `attempt` (from 1): doubling up to `most`, the upper half random.
-
-    The jitter keeps those who failed together from coming back together.
-    """
-    longest = min(most, first * 2.0 ** min(attempt - 1, 32))
-    return longest * (0.5 + 0.5 * rand())

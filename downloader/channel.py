@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import structlog
 
 from common import metrics
-from common.service import backoff, pause
+from common.waits import backoff, pause
 from downloader.origin import OriginError, media_playlist_url
 from downloader.recorder import EndedError, Recorder, UnsupportedError
 

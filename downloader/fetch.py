@@ -9,7 +9,7 @@ from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout
 
 from common.recording import SegmentWriter
 from common.segments import Segment, SegmentType
-from common.service import in_thread
+from common.waits import in_thread
 from common.store import Store
 from downloader.timeline import NewSegment
 

@@ -15,7 +15,7 @@ from aiohttp import web
 from common import service
 from common.options import base_dir_option, host_option, log_level_option, option
 from common.recording import sweep_temps
-from common.service import in_thread
+from common.waits import in_thread
 from common.store import Store
 from common.web import answer_errors, client_session, serving, show_metrics
 from downloader.channel import Channel, record

@@ -13,7 +13,7 @@ from common import metrics
 from common.coverage import JOIN_TOLERANCE
 from common.dateutil import floor_hour, format_utc
 from common.segments import SegmentType
-from common.service import backoff, in_thread, pause
+from common.waits import backoff, in_thread, pause
 from downloader.fetch import Fetched, FetchError, Target, fetch
 from downloader.origin import OriginError, fetch_playlist
 from downloader.playlist_values import MediaPlaylist

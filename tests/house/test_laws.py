@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("segments",),
     ("coverage",),
     ("cuts",),
-    ("errors", "logs", "metrics"),
+    ("errors", "logs", "metrics", "waits"),
     ("db", "media", "store", "web"),
     ("options", "recording", "service"),
 )

@@ -1,0 +1,136 @@
+"""The database: connecting with patience, the schema, and the one row that a node writes about itself."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from importlib import resources
+from typing import TypeAlias, TypeVar
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import asyncpg
+import structlog
+
+from common.errors import UserError
+from common.waits import backoff
+
+log = structlog.get_logger()
+
+# The classes take their type of record only in the stubs.
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+T = TypeVar("T")
+
+_COMMAND_SECONDS = 60.0  # no statement of ours takes a second; one that takes this long waits for something dead
+_CONNECT_SECONDS = 10.0  # for one attempt, a distant database included
+_SCHEMA_LOCK = 0x72_65_73_70_6F_6F_6C  # "respool": the advisory lock under which the schema is applied
+
+# What a server says or does that is about to answer: it starts, stops, restarts, or its clients are just too many.
+_PASSING = (
+    OSError,  # TimeoutError too
+    asyncpg.CannotConnectNowError,
+    asyncpg.ConnectionDoesNotExistError,
+    asyncpg.TooManyConnectionsError,
+)
+
+
+async def pool(dsn: str, *, name: str = "respool", patience: float = 30.0) -> Pool:
+    """Connections that run every statement in a serializable transaction of its own, unless told otherwise.
+
+    `name` is what the database shows of us (`application_name`). A database that does not answer yet is tried again for
+    `patience` seconds. Raises UserError if it stays so, or refuses us. To be closed by the caller.
+    """
+
+    async def connect() -> Pool:
+        connections = await asyncpg.create_pool(
+            dsn,
+            min_size=0,  # with a floor asyncpg logs a trace for every try to restore it while the database restarts
+            timeout=_CONNECT_SECONDS,
+            command_timeout=_COMMAND_SECONDS,
+            server_settings={"application_name": name, "default_transaction_isolation": "serializable"},
+        )
+        try:
+            async with connections.acquire():
+                return connections
+        except BaseException:
+            connections.terminate()
+            raise
+
+    return await _patiently(connect, dsn, patience)
+
+
+async def apply_schema(dsn: str, *, patience: float = 30.0) -> None:
+    """Bring the database to the schema of this version, all of it or nothing; one that has it already stays as it is.
+
+    Any number of services may do this at once. Waits for and refuses a database as `pool` does.
+    """
+
+    async def connect() -> Connection:
+        return await asyncpg.connect(
+            dsn, timeout=_CONNECT_SECONDS, server_settings={"application_name": "respool schema"}
+        )
+
+    sql = await asyncio.to_thread(resources.files("common").joinpath("schema.sql").read_text, encoding="utf-8")
+    connection = await _patiently(connect, dsn, patience)
+    try:
+        # Read committed, so that what follows the wait for the lock sees what the holder before us has made.
+        async with connection.transaction(isolation="read_committed"):
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", _SCHEMA_LOCK)
+            await connection.execute(sql)
+    finally:
+        await connection.close()
+
+
+async def announce_node(pool: Pool, name: str, url: str) -> None:
+    """Say in `nodes` that the node `name` lives now and answers at `url` (http or https)."""
+    await pool.execute(
+        """
+        INSERT INTO nodes (name, url, last_seen) VALUES ($1, $2, now())
+        ON CONFLICT (name) DO UPDATE SET url = excluded.url, last_seen = excluded.last_seen
+        """,
+        name,
+        url,
+    )
+
+
+def describe(dsn: str) -> str:
+    """The database of `dsn` as a user may read it: its name and host, never a user name or a password."""
+    try:
+        parts = urlsplit(dsn)
+    except ValueError:
+        return "the database"
+    if parts.scheme not in {"postgres", "postgresql"} or dsn.count("@") > ("@" in parts.netloc):
+        return "the database"  # a password with unescaped characters may have spilled into any part of it
+    host = parts.netloc.rpartition("@")[2] or parse_qs(parts.query).get("host", ["localhost"])[0]
+    return f"the database {unquote(parts.path.strip('/')) or 'of your name'} at {host}"
+
+
+async def _patiently(connect: Callable[[], Awaitable[T]], dsn: str, patience: float) -> T:
+    """What `connect` gives, tried for `patience` seconds with growing pauses; UserError if it gives nothing."""
+    where = describe(dsn)
+    deadline = time.monotonic() + patience
+    attempt = 0
+    while True:
+        try:
+            return await connect()
+        except _PASSING as error:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise UserError(
+                    f"No answer from {where} ({_reason(error)}): start it or correct its address."
+                ) from error
+            log.warning("database_not_ready", database=where, reason=_reason(error), seconds_left=round(left, 1))
+            await asyncio.sleep(min(left, backoff(attempt, first=0.2, most=5.0)))
+            attempt += 1
+        except asyncpg.PostgresError as error:
+            raise UserError(f"Refused by {where} ({error}): correct its address or its rights.") from error
+        except (asyncpg.InterfaceError, ValueError):
+            # Without the cause: its text may quote the address, and with it the password.
+            raise UserError(
+                "The database address cannot be understood: it must look like "
+                "postgresql://USER:PASSWORD@HOST:5432/NAME, with %XX for special characters."
+            ) from None
+
+
+def _reason(error: BaseException) -> str:
+    """Why, in a few words; some of these errors carry no text."""
+    return str(error) or type(error).__name__
