@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 async def in_thread(work: Callable[..., T], *args: Any) -> T:  # noqa: ANN401 - whatever `work` takes
-    """Run blocking work in a thread. If cancelled meanwhile, wait for its end all the same, so that none is at large."""
+    """Run blocking work in a thread. If cancelled meanwhile, its end is waited for all the same."""
     running = asyncio.ensure_future(asyncio.to_thread(work, *args))
     try:
         return await asyncio.shield(running)

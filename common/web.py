@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from importlib.metadata import version
+from urllib.parse import urlsplit, urlunsplit
 
 import structlog
 from aiohttp import ClientSession, ClientTimeout, TCPConnector, web
@@ -114,3 +115,14 @@ def client_session(*, connect_seconds: float = 10.0) -> ClientSession:
         headers={"User-Agent": USER_AGENT},
         auto_decompress=True,
     )
+
+
+def without_secrets(url: str) -> str:
+    """Give a URL as it may be logged: without user, password, query and fragment, where tokens stand."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        address = f"{host}:{parts.port}" if parts.port else host
+    except ValueError:
+        return "(a malformed URL)"
+    return urlunsplit((parts.scheme, address, parts.path, "", ""))

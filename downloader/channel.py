@@ -7,6 +7,7 @@ import structlog
 
 from common import metrics
 from common.waits import backoff, pause
+from common.web import without_secrets
 from downloader.origin import OriginError, media_playlist_url
 from downloader.recorder import EndedError, Recorder, UnsupportedError
 
@@ -48,7 +49,7 @@ async def _follow_forever(channel: Channel, recorder: Recorder, stop: asyncio.Ev
         began = loop.time()
         try:
             url = await media_playlist_url(recorder.session, channel.url, quality)
-            log.info("stream_found", channel=channel.name, quality=quality, url=url)
+            log.info("stream_found", channel=channel.name, quality=quality, url=without_secrets(url))
             following.set(1)
             await recorder.follow(url, stop)
         except EndedError:

@@ -9,8 +9,8 @@ from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout
 
 from common.recording import SegmentWriter
 from common.segments import Segment, SegmentType
-from common.waits import in_thread
 from common.store import Store
+from common.waits import in_thread
 from downloader.timeline import NewSegment
 
 # A segment may arrive as slowly as it likes, as long as it keeps arriving.
@@ -66,7 +66,7 @@ async def fetch(session: ClientSession, new: NewSegment, target: Target) -> Fetc
     except TimeoutError:
         raise FetchError("The segment did not arrive in time.") from None
     except ClientError as error:
-        raise FetchError(f"The transfer broke off: {error or type(error).__name__}.") from error
+        raise FetchError(f"The transfer broke off: {str(error) or type(error).__name__}.") from error
     return Fetched(segment, size, time.monotonic() - began)
 
 

@@ -15,8 +15,8 @@ from aiohttp import web
 from common import service
 from common.options import base_dir_option, host_option, log_level_option, option
 from common.recording import sweep_temps
-from common.waits import in_thread
 from common.store import Store
+from common.waits import in_thread
 from common.web import answer_errors, client_session, serving, show_metrics
 from downloader.channel import Channel, record
 from downloader.fetch import Target
@@ -123,7 +123,7 @@ def parse_qualities(text: str) -> tuple[str, ...]:
     metavar="NAME=URL ...",
     callback=lambda _context, _parameter, texts: parse_channels(texts),
 )
-def cli(  # noqa: PLR0913 - one parameter for each option
+def cli(
     *,
     base_dir: Path,
     qualities: tuple[str, ...],

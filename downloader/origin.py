@@ -5,6 +5,7 @@ from http import HTTPStatus
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, StreamReader
 
+from common.web import without_secrets
 from downloader.playlist import choose_variants, parse
 from downloader.playlist_values import MediaPlaylist, MultivariantPlaylist, PlaylistError
 
@@ -27,17 +28,17 @@ async def fetch_playlist(session: ClientSession, url: str) -> MediaPlaylist | Mu
     try:
         async with session.get(url, timeout=_PLAYLIST_TIMEOUT) as response:
             if response.status != HTTPStatus.OK:
-                raise OriginError(f"{url} answers {response.status} {response.reason}.")
+                raise OriginError(f"{without_secrets(url)} answers {response.status} {response.reason}.")
             body = await _read(response.content, url)
             where = str(response.url)
     except TimeoutError:
-        raise OriginError(f"{url} does not answer in time.") from None
+        raise OriginError(f"{without_secrets(url)} does not answer in time.") from None
     except (ClientError, ValueError, OSError) as error:
-        raise OriginError(f"{url} cannot be fetched: {error}.") from error
+        raise OriginError(f"{without_secrets(url)} cannot be fetched: {error}.") from error
     try:
         return await asyncio.to_thread(parse, body.decode("utf-8", "replace"), where)
     except PlaylistError as error:
-        raise OriginError(f"{url}: {error}") from error
+        raise OriginError(f"{without_secrets(url)}: {error}") from error
 
 
 async def media_playlist_url(session: ClientSession, url: str, quality: str) -> str:
@@ -45,12 +46,14 @@ async def media_playlist_url(session: ClientSession, url: str, quality: str) -> 
     playlist = await fetch_playlist(session, url)
     if isinstance(playlist, MediaPlaylist):
         if quality != SOURCE:
-            raise OriginError(f"{url} offers one quality only; ask for {SOURCE} in place of {quality}.")
+            raise OriginError(
+                f"{without_secrets(url)} offers one quality only; ask for {SOURCE} in place of {quality}."
+            )
         return url
     try:
         return choose_variants(playlist, [quality])[quality].uri
     except PlaylistError as error:
-        raise OriginError(f"{url}: {error}") from error
+        raise OriginError(f"{without_secrets(url)}: {error}") from error
 
 
 async def _read(content: StreamReader, url: str) -> bytes:
@@ -58,5 +61,5 @@ async def _read(content: StreamReader, url: str) -> bytes:
     async for chunk in content.iter_any():
         body += chunk
         if len(body) > _MOST_BYTES:
-            raise OriginError(f"{url} is longer than {_MOST_BYTES >> 20} MiB, so it is no playlist.")
+            raise OriginError(f"{without_secrets(url)} is longer than {_MOST_BYTES >> 20} MiB, so it is no playlist.")
     return bytes(body)

@@ -14,6 +14,7 @@ from common.coverage import JOIN_TOLERANCE
 from common.dateutil import floor_hour, format_utc
 from common.segments import SegmentType
 from common.waits import backoff, in_thread, pause
+from common.web import without_secrets
 from downloader.fetch import Fetched, FetchError, Target, fetch
 from downloader.origin import OriginError, fetch_playlist
 from downloader.playlist_values import MediaPlaylist
@@ -60,6 +61,7 @@ class Recorder:
     _timeline: Timeline = field(default_factory=Timeline)
     _queue: "asyncio.PriorityQueue[tuple[int, int, NewSegment]]" = field(default_factory=asyncio.PriorityQueue)
     _live: bool = False
+    _warned: set[str] = field(default_factory=set)
     _newest: float = 0.0
     _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
 
@@ -104,11 +106,12 @@ class Recorder:
     async def _playlist(self, url: str) -> MediaPlaylist:
         playlist = await fetch_playlist(self.session, url)
         if not isinstance(playlist, MediaPlaylist):
-            raise OriginError(f"{url} is now a choice of qualities, where a list of segments was.")
+            raise OriginError(f"{without_secrets(url)} is now a choice of qualities, where a list of segments was.")
         _refuse_unsupported(playlist, url)
         _PLAYLISTS.labels(self.target.channel, self.target.quality, "ok").inc()
-        for warning in playlist.warnings:
+        for warning in sorted(set(playlist.warnings) - self._warned):
             log.warning("playlist_odd", **self._where(), reason=warning)
+        self._warned.update(playlist.warnings)
         return playlist
 
     async def _take_in(self, playlist: MediaPlaylist, *, first: bool) -> bool:
@@ -149,23 +152,26 @@ class Recorder:
 
     async def _fetch(self, new: NewSegment) -> None:
         """Fetch one segment, again and again until it is there or gone."""
-        for attempt in range(1, _TRIES + 1):
-            try:
-                fetched = await fetch(self.session, new, self.target)
-            except FetchError as error:
-                reason, gone = str(error), error.gone
-            except OSError as error:
-                reason, gone = f"The disk refuses it: {error.strerror}.", False
-            else:
-                self._account(fetched)
-                return
+        about = {**self._where(), "start": format_utc(new.start), "url": without_secrets(new.entry.uri)}
+        attempt = 0
+        while (failure := await self._attempt(new)) is not None:
+            attempt += 1
             _RETRIES.labels(self.target.channel, self.target.quality).inc()
-            log.warning("segment_fetch_failed", **self._where(), uri=new.entry.uri, reason=reason, attempt=attempt)
-            if gone or attempt == _TRIES:
-                break
+            log.warning("segment_fetch_failed", **about, reason=str(failure), attempt=attempt)
+            if failure.gone or attempt == _TRIES:
+                _LOST.labels(self.target.channel, self.target.quality, "gone" if failure.gone else "failed").inc()
+                log.error("segment_lost", **about, reason=str(failure))
+                return
             await asyncio.sleep(backoff(attempt, first=0.5, most=_LONGEST_PAUSE))
-        _LOST.labels(self.target.channel, self.target.quality, "gone" if gone else "failed").inc()
-        log.error("segment_lost", **self._where(), start=format_utc(new.start), uri=new.entry.uri, reason=reason)
+
+    async def _attempt(self, new: NewSegment) -> FetchError | None:
+        try:
+            self._account(await fetch(self.session, new, self.target))
+        except FetchError as error:
+            return error
+        except OSError as error:
+            return FetchError(f"The disk refuses it: {error.strerror}.")
+        return None
 
     def _account(self, fetched: Fetched) -> None:
         channel, quality, segment = self.target.channel, self.target.quality, fetched.segment
@@ -197,10 +203,18 @@ def _holds(starts: list[datetime], start: datetime) -> bool:
 
 
 def _refuse_unsupported(playlist: MediaPlaylist, url: str) -> None:
+    if playlist.i_frames_only:
+        raise UnsupportedError(f"{without_secrets(url)} lists key frames only, which is no stream to record.")
     for entry in playlist.segments:
         if entry.map is not None:
-            raise UnsupportedError(f"{url} is fragmented MP4 (EXT-X-MAP), which cannot be recorded yet.")
+            raise UnsupportedError(
+                f"{without_secrets(url)} is fragmented MP4 (EXT-X-MAP), which cannot be recorded yet."
+            )
         if entry.key is not None:
-            raise UnsupportedError(f"{url} is encrypted ({entry.key.method}), which cannot be recorded yet.")
+            raise UnsupportedError(
+                f"{without_secrets(url)} is encrypted ({entry.key.method}), which cannot be recorded yet."
+            )
         if entry.byterange is not None:
-            raise UnsupportedError(f"{url} uses byte ranges of larger files, which cannot be recorded yet.")
+            raise UnsupportedError(
+                f"{without_secrets(url)} uses byte ranges of larger files, which cannot be recorded yet."
+            )
