@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 
@@ -15,24 +15,22 @@ from common.errors import UserError
 
 log = structlog.get_logger()
 
-T = TypeVar("T")
-
 # Set for the services that `respool up` starts: their standard input is then a pipe that nobody writes to and that
 # ends when their parent dies, however it dies, so that none outlives it.
 SUPERVISED = "RESPOOL_SUPERVISED"
 
-# What a stop may take before it is forced; `respool up` promises that everything is gone within five seconds.
-STOP_SECONDS = 3.0
+Run = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 
 
-def main(run: Callable[[asyncio.Event], Coroutine[Any, Any, None]], *, name: str, level: str = "info") -> int:
+def main(run: Run, *, name: str, level: str = "info", stop_seconds: float = 3.0) -> int:
     """Run a service until it ends or is told to: `run` gets the event that SIGTERM and SIGINT set.
 
-    Gives the exit code: 0 after a stop, 1 after a failure, having logged once why.
+    A stop that takes longer than `stop_seconds` is forced by cancelling. Gives the exit code: 0 after a stop, 1 after a
+    failure, having logged once why.
     """
     logs.configure(level, name)
     try:
-        asyncio.run(_run(run))
+        asyncio.run(_run(run, stop_seconds))
     except Exception as error:  # noqa: BLE001 - the outermost edge: whatever ends a service is logged here, once
         return _report(error)
     return 0
@@ -54,21 +52,32 @@ def _leaves(error: Exception) -> list[Exception]:
     return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
 
 
-async def _run(run: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+def _stop_when_orphaned(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    parent = sys.stdin.fileno()
+
+    def ended() -> None:
+        loop.remove_reader(parent)
+        log.warning("parent_died")
+        stop.set()
+
+    loop.add_reader(parent, ended)
+
+
+async def _run(run: Run, stop_seconds: float) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     if os.environ.get(SUPERVISED):
-        loop.add_reader(sys.stdin.fileno(), stop.set)
+        _stop_when_orphaned(loop, stop)
     service = asyncio.ensure_future(run(stop))
     told = asyncio.ensure_future(stop.wait())
     await asyncio.wait({service, told}, return_when=asyncio.FIRST_COMPLETED)
     told.cancel()
     if not service.done():
-        await asyncio.wait({service}, timeout=STOP_SECONDS)
+        await asyncio.wait({service}, timeout=stop_seconds)
     if not service.done():
-        log.warning("stop_forced", after_seconds=STOP_SECONDS)
+        log.warning("stop_forced", after_seconds=stop_seconds)
         service.cancel()
         with suppress(asyncio.CancelledError):
             await service

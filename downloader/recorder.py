@@ -203,18 +203,12 @@ def _holds(starts: list[datetime], start: datetime) -> bool:
 
 
 def _refuse_unsupported(playlist: MediaPlaylist, url: str) -> None:
-    if playlist.i_frames_only:
-        raise UnsupportedError(f"{without_secrets(url)} lists key frames only, which is no stream to record.")
-    for entry in playlist.segments:
-        if entry.map is not None:
-            raise UnsupportedError(
-                f"{without_secrets(url)} is fragmented MP4 (EXT-X-MAP), which cannot be recorded yet."
-            )
-        if entry.key is not None:
-            raise UnsupportedError(
-                f"{without_secrets(url)} is encrypted ({entry.key.method}), which cannot be recorded yet."
-            )
-        if entry.byterange is not None:
-            raise UnsupportedError(
-                f"{without_secrets(url)} uses byte ranges of larger files, which cannot be recorded yet."
-            )
+    kinds = {
+        "a list of key frames only": playlist.i_frames_only,
+        "fragmented MP4 (EXT-X-MAP)": any(entry.map for entry in playlist.segments),
+        "encrypted (EXT-X-KEY)": any(entry.key for entry in playlist.segments),
+        "made of byte ranges (EXT-X-BYTERANGE)": any(entry.byterange for entry in playlist.segments),
+    }
+    for kind, found in kinds.items():
+        if found:
+            raise UnsupportedError(f"The stream at {without_secrets(url)} is {kind}; this cannot be recorded yet.")

@@ -28,6 +28,7 @@ from aiohttp import web
 from common import service
 from common.errors import UserError
 from common.options import log_level_option, option, port_option
+from common.waits import backoff, pause
 from respool.demo_encoder import (
     RENDITIONS,
     SEGMENT_SECONDS,
@@ -258,9 +259,9 @@ async def _keep_encoding(ffmpeg: str, shelf: Shelf, stop: asyncio.Event) -> None
         if stop.is_set():
             return
         failures = 1 if shelf.next_sequence > first else failures + 1
-        seconds = service.backoff(failures)
+        seconds = backoff(failures)
         log.error("demo_encoder_failed", reason=reason, failures=failures, retry_in_seconds=round(seconds, 1))
-        if await service.pause(stop, seconds):
+        if await pause(stop, seconds):
             return
 
 

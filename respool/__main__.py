@@ -1,0 +1,5 @@
+"""`python -m respool`."""
+
+from respool.main import cli
+
+cli(prog_name="respool")

@@ -1,0 +1,252 @@
+"""`respool up`: everything on one machine, in one process group."""
+
+import asyncio
+import fcntl
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import click
+import structlog
+from aiohttp import ClientError, ClientSession, ClientTimeout
+
+from common import service
+from common.db import announce_node, apply_schema, pool
+from common.errors import UserError
+from common.options import host_option, log_level_option, option, port_option
+from common.waits import backoff, pause
+from respool.arguments import data_option
+from respool.demo import DemoConfig
+from respool.demo import run as run_demo
+from respool.postgres import embedded_postgres
+
+log = structlog.get_logger()
+
+# What this version makes of a data folder: segments/ and postgres/ in it.
+_FORMAT = 1
+_FORMAT_FILE = "respool.json"
+
+# A service gets this long to stop before it is killed; all of them stop side by side, the database after them.
+_STOP_SECONDS = 3.5
+
+# Then the database, which takes a tenth of a second, and it is all to be over within five.
+_ALL_STOP_SECONDS = 4.5
+
+_LONGEST_RESTART_PAUSE = 10.0
+_ANNOUNCE_SECONDS = 30.0
+_DEMO = "demo"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What runs: `channels` as NAME=URL; with none, the demo stream is recorded."""
+
+    data: Path
+    channels: tuple[str, ...]
+    qualities: str
+    host: str
+    port: int
+    log_level: str
+
+    @property
+    def page(self) -> str:
+        """The address of the page, as a browser on this machine reaches it."""
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104 - compared, not listened on
+        return f"http://{host}:{self.port}/"
+
+
+async def run(config: Config, stop: asyncio.Event) -> None:
+    """Run everything until told to stop. Raises UserError for what the user must cure before it can start."""
+    with data_folder(config.data):
+        _check_port(config.host, config.port)
+        _check_channels(config)
+        say("Starting the database.")
+        async with embedded_postgres(config.data) as dsn:
+            await apply_schema(dsn)
+            await _run_services(config, dsn, stop)
+            say("Stopping.")
+
+
+async def _run_services(config: Config, dsn: str, stop: asyncio.Event) -> None:
+    async with asyncio.TaskGroup() as group:
+        channels = config.channels
+        if not channels:
+            say("No channel is named: making a demo stream to record.")
+            channels = (f"{_DEMO}={await _start_demo(config, group, stop)}",)
+        common = ["--base-dir", str(config.data / "segments"), "--log-level", config.log_level]
+        address = ["--host", config.host, "--port", str(config.port)]
+        group.create_task(_supervise("restreamer", [*common, *address], stop))
+        group.create_task(_supervise("downloader", [*common, "--qualities", config.qualities, *channels], stop))
+        group.create_task(_announce(dsn, config.page, stop))
+        group.create_task(_invite(config, [channel.partition("=")[0] for channel in channels], stop))
+
+
+async def _start_demo(config: Config, group: asyncio.TaskGroup, stop: asyncio.Event) -> str:
+    """Start the demo stream in this process and give its address."""
+    import imageio_ffmpeg
+
+    listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    demo = DemoConfig(imageio_ffmpeg.get_ffmpeg_exe(), config.data)
+    task = group.create_task(run_demo(demo, stop, listening=listening.set_result))
+    task.add_done_callback(lambda _: listening.cancel())
+    return await listening  # cancelled with the group if the demo stream cannot start, which is then the group's error
+
+
+async def _supervise(name: str, arguments: list[str], stop: asyncio.Event) -> None:
+    """Keep a service running until `stop`; one that ends on its own is started again."""
+    failures = 0
+    while not stop.is_set():
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            name,
+            *arguments,
+            stdin=asyncio.subprocess.PIPE,
+            env={**os.environ, service.SUPERVISED: "1"},
+        )
+        log.info("service_started", name=name, pid=process.pid)
+        code = await _until_ended(process, stop)
+        if not stop.is_set():
+            failures += 1
+            log.error("service_ended", name=name, exit_code=code, failures=failures)
+            await pause(stop, backoff(failures, first=0.5, most=_LONGEST_RESTART_PAUSE))
+
+
+async def _until_ended(process: asyncio.subprocess.Process, stop: asyncio.Event) -> int:
+    """Wait until the process ends, making it end when `stop` is set or this is cancelled; give its exit code."""
+    ended = asyncio.ensure_future(process.wait())
+    told = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({ended, told}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        told.cancel()
+        if not ended.done():
+            process.terminate()
+            await asyncio.wait({ended}, timeout=_STOP_SECONDS)
+        if not ended.done():
+            process.kill()
+        code = await ended
+    return code
+
+
+async def _announce(dsn: str, url: str, stop: asyncio.Event) -> None:
+    """Keep this machine's row in `nodes` fresh; a database that is away for a while is tried again."""
+    async with await pool(dsn, name="respool up") as connections:
+        while not stop.is_set():
+            try:
+                await announce_node(connections, socket.gethostname(), url)
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                log.warning("node_not_announced", reason=str(error))
+            await pause(stop, _ANNOUNCE_SECONDS)
+
+
+async def _invite(config: Config, channels: list[str], stop: asyncio.Event) -> None:
+    """Say which page to open as soon as it can be opened."""
+    async with ClientSession() as session:
+        while not stop.is_set() and not await _answers(session, config.page):
+            await pause(stop, 0.1)
+    if not stop.is_set():
+        say(f"Recording {', '.join(channels)} into {config.data / 'segments'}.")
+        say(f"Open {config.page} to watch; Ctrl-C stops everything.")
+
+
+async def _answers(session: ClientSession, page: str) -> bool:
+    try:
+        async with session.get(page + "health", timeout=ClientTimeout(total=2.0)) as response:
+            return response.ok
+    except (ClientError, TimeoutError):
+        return False
+
+
+def _check_channels(config: Config) -> None:
+    """Let the downloader's own command look at what it will be told. Raises UserError."""
+    from downloader.main import parse_channels, parse_qualities
+
+    try:
+        parse_channels(config.channels)
+        parse_qualities(config.qualities)
+    except click.BadParameter as error:
+        raise UserError(error.message) from error
+
+
+def say(sentence: str) -> None:
+    """Tell the person at the terminal what is going on."""
+    click.echo(f"respool: {sentence}")
+
+
+def _check_port(host: str, port: int) -> None:
+    """Raise UserError if nothing can listen there: the restreamer would only fail again and again."""
+    try:
+        with socket.create_server((host, port)):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"Cannot listen on {host} port {port} ({error.strerror}): stop what uses it or choose another with --port."
+        ) from error
+
+
+@contextmanager
+def data_folder(data: Path) -> Iterator[None]:
+    """Take a data folder for us alone, made if need be. Raises UserError if it is in use or of another version."""
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        lock = (data / "respool.lock").open("wb")
+    except OSError as error:
+        raise UserError(
+            f"The folder {data} cannot be written to ({error.strerror}); change its rights or name another with --data."
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"Another `respool up` uses {data}; stop that one, or name another with --data.") from None
+        _check_format(data / _FORMAT_FILE)
+        yield
+
+
+def _check_format(path: Path) -> None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["format"]
+    except FileNotFoundError:
+        path.write_text(json.dumps({"format": _FORMAT}) + "\n", encoding="utf-8")
+        return
+    except (ValueError, KeyError, TypeError):
+        raise UserError(
+            f"{path} cannot be read; put back {json.dumps({'format': _FORMAT})} if it was changed."
+        ) from None
+    if found != _FORMAT:
+        raise UserError(
+            f"{path.parent} was made by another version of Respool (format {found}, here {_FORMAT}); "
+            "use that version, or name another folder with --data."
+        )
+
+
+@click.command("up")
+@data_option
+@option(
+    "--channel",
+    "channels",
+    multiple=True,
+    metavar="NAME=URL",
+    help="A live HLS stream to record, by the name that you give it; may be repeated. None: a demo stream.",
+)
+@option("--qualities", default="source", help="What to record of each channel, separated by commas.")
+@host_option
+@port_option(8000)
+@log_level_option
+def cli(**options: Any) -> None:  # noqa: ANN401 - as click gives them: the fields of Config
+    """Run everything on this machine; with no channel, a demo stream.
+
+    The recordings lie in DATA/segments, the database in DATA/postgres.
+    """
+    config = Config(**options)
+    run_up = partial(run, config)
+    raise SystemExit(service.main(run_up, name="up", level=config.log_level, stop_seconds=_ALL_STOP_SECONDS))
