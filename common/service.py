@@ -15,8 +15,8 @@ from common.errors import UserError
 
 log = structlog.get_logger()
 
-# Set for the services that `respool up` starts: their standard input is then a pipe that nobody writes to and that
-# ends when their parent dies, however it dies, so that none outlives it.
+# Set for the services that `respool up` starts: their standard input is then a pipe that nobody writes to. It ends when
+# they are to stop, and also when their parent dies, however it dies, so that none outlives it.
 SUPERVISED = "RESPOOL_SUPERVISED"
 
 Run = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
@@ -52,15 +52,14 @@ def _leaves(error: Exception) -> list[Exception]:
     return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
 
 
-def _stop_when_orphaned(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    parent = sys.stdin.fileno()
+def _stop_at_end_of_input(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    supervisor = sys.stdin.fileno()
 
     def ended() -> None:
-        loop.remove_reader(parent)
-        log.warning("parent_died")
+        loop.remove_reader(supervisor)
         stop.set()
 
-    loop.add_reader(parent, ended)
+    loop.add_reader(supervisor, ended)
 
 
 async def _run(run: Run, stop_seconds: float) -> None:
@@ -69,7 +68,7 @@ async def _run(run: Run, stop_seconds: float) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     if os.environ.get(SUPERVISED):
-        _stop_when_orphaned(loop, stop)
+        _stop_at_end_of_input(loop, stop)
     service = asyncio.ensure_future(run(stop))
     told = asyncio.ensure_future(stop.wait())
     await asyncio.wait({service, told}, return_when=asyncio.FIRST_COMPLETED)

@@ -29,10 +29,10 @@ def error_response(status: int, sentence: str) -> web.Response:
 
 
 class RequestError(Exception):
-    """Bad input in a request: its text is one sentence for whoever sent it."""
+    """A request that cannot be answered: the text is one sentence for whoever sent it."""
 
     def __init__(self, sentence: str, status: int = 400) -> None:
-        """Answer with this sentence and status (4xx)."""
+        """Answer with this sentence and status (4xx, or 503 for what passes)."""
         super().__init__(sentence)
         self.status = status
 

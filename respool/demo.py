@@ -29,6 +29,7 @@ from common import service
 from common.errors import UserError
 from common.options import log_level_option, option, port_option
 from common.waits import backoff, pause
+from common.web import RequestError, answer_errors, serving
 from respool.demo_encoder import (
     RENDITIONS,
     SEGMENT_SECONDS,
@@ -221,33 +222,22 @@ async def _origin(shelf: Shelf, port: int) -> AsyncIterator[str]:
     async def get_media(request: web.Request) -> web.Response:
         text = await shelf.playlist(request.match_info["rendition"])
         if text is None:
-            raise web.HTTPServiceUnavailable(text="The demo stream has not begun yet.", headers={"Retry-After": "2"})
+            raise RequestError("The demo stream has not begun yet.", status=503)
         return playlist(text)
 
     async def get_segment(request: web.Request) -> web.FileResponse:
         path = shelf.find(request.match_info["rendition"], request.match_info["name"])
         if path is None:
-            raise web.HTTPNotFound(text="There is no such segment, or no longer.")
+            raise RequestError("There is no such segment, or no longer.", status=404)
         return web.FileResponse(path, headers=open_to_all | {"Content-Type": "video/mp2t"})
 
     known = "|".join(rendition.name for rendition in RENDITIONS)
-    app = web.Application()
+    app = web.Application(middlewares=[answer_errors])
     app.router.add_get(PLAYLIST, get_multivariant)
     app.router.add_get(f"/{{rendition:{known}}}.m3u8", get_media)
     app.router.add_get(f"/{{rendition:{known}}}/{{name}}", get_segment)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, HOST, port)
-        try:
-            await site.start()
-        except OSError as error:
-            raise UserError(
-                f"Port {port} of the demo stream is in use or not allowed: name another one, or 0 for a free one."
-            ) from error
-        yield f"http://{HOST}:{runner.addresses[0][1]}{PLAYLIST}"
-    finally:
-        await runner.cleanup()
+    async with serving(app, HOST, port) as bound:
+        yield f"http://{HOST}:{bound}{PLAYLIST}"
 
 
 async def _keep_encoding(ffmpeg: str, shelf: Shelf, stop: asyncio.Event) -> None:
@@ -272,6 +262,7 @@ async def _encode(ffmpeg: str, first: int, shelf: Shelf, stop: asyncio.Event) ->
     process = await asyncio.create_subprocess_exec(
         *dying_with_parent(command, os.getpid()),
         cwd=shelf.folder,
+        start_new_session=True,  # Ctrl-C in the terminal is for us, who then end it
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

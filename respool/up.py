@@ -68,6 +68,7 @@ async def run(config: Config, stop: asyncio.Event) -> None:
     with data_folder(config.data):
         _check_port(config.host, config.port)
         _check_channels(config)
+        (config.data / "segments").mkdir(exist_ok=True)
         say("Starting the database.")
         async with embedded_postgres(config.data) as dsn:
             await apply_schema(dsn)
@@ -128,8 +129,9 @@ async def _until_ended(process: asyncio.subprocess.Process, stop: asyncio.Event)
         await asyncio.wait({ended, told}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         told.cancel()
-        if not ended.done():
-            process.terminate()
+        if not ended.done() and process.stdin is not None:
+            # the end of its input stops it, and unlike a signal that cannot hit a process that has just ended
+            process.stdin.close()
             await asyncio.wait({ended}, timeout=_STOP_SECONDS)
         if not ended.done():
             process.kill()
