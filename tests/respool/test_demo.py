@@ -20,8 +20,8 @@ import pytest
 from PIL import Image
 from structlog.testing import capture_logs
 
-from common import service
 from common.errors import UserError
+from respool import demo
 from respool.demo import HOST, KEPT, WINDOW, DemoConfig, Shelf, media_playlist, run
 from respool.demo_encoder import RENDITIONS, SEGMENT_SECONDS
 from respool.timecode import read
@@ -183,7 +183,7 @@ async def test_an_encoder_that_fails_is_started_again(tmp_path: Path, monkeypatc
             stop.set()
         return stop.is_set()
 
-    monkeypatch.setattr(service, "pause", pause)
+    monkeypatch.setattr(demo, "pause", pause)
     with capture_logs() as logs:
         await run(DemoConfig(str(broken), tmp_path / "work"), asyncio.Event())
     failures = [entry for entry in logs if entry["event"] == "demo_encoder_failed"]
