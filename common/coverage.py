@@ -174,6 +174,8 @@ def best_sequence(
         coverage = _after(previous, hour)
         part = _clip(coverage, start, end)
         if part.segments:
+            if part.segments[0].start <= start:  # then what the hour before gave reaches in by the tolerance only
+                parts, gaps = [], []
             before = _hole_between(parts[-1].segments[-1], part.segments[0]) if parts else _hole_at_start(part, start)
             if not allow_holes:
                 _refuse(before, part)
