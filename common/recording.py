@@ -10,7 +10,7 @@ import hashlib
 import os
 import time
 import uuid
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -50,9 +50,10 @@ class SegmentWriter:
         """Append to the temp."""
         view = memoryview(data)
         while view:
-            view = view[self._file.write(view) :]
-        self._hash.update(data)
-        self.size += len(data)
+            written = self._file.write(view)  # a disk that fills up takes a part before it fails
+            self._hash.update(view[:written])
+            self.size += written
+            view = view[written:]
 
     def commit(self, kind: SegmentType) -> Segment:
         """Bring what was written to disk for good and give it its final name; closes the temp."""
@@ -66,8 +67,8 @@ class SegmentWriter:
         return segment
 
     def discard(self) -> None:
-        """Remove the temp, unless it has its final name already."""
-        with self._file, suppress(FileNotFoundError):
+        """Remove the temp, unless it has its final name already; also possible after a commit that failed."""
+        with closing(self._file), suppress(FileNotFoundError):
             self._path.unlink()
 
 
@@ -84,7 +85,7 @@ def sweep_temps(store: Store, channel: str, quality: str) -> list[Segment]:
 
 def _sweep(path: Path, temp: Segment) -> list[Segment]:
     try:
-        file = path.open("rb")
+        file = path.open("r+b")  # NFS locks only what is open for writing
     except FileNotFoundError:
         return []
     with file:
