@@ -99,7 +99,8 @@ class BestSequence:
     @property
     def holes(self) -> list[Hole]:
         """The holes, by start."""
-        return [item for item in self if isinstance(item, Hole)]
+        within = ((hole for _, hole in hour.holes) for hour in self.hours)
+        return [hole for gap, holes in zip(self.gaps, [*within, ()], strict=True) for hole in (*_present(gap), *holes)]
 
     def __iter__(self) -> Iterator[Segment | Hole]:
         """Go through segments and holes in the order in which they come."""
@@ -152,7 +153,7 @@ def _best_by_start(finished: list[Segment], size: Callable[[Segment], int]) -> I
 def _best(rivals: list[Segment], size: Callable[[Segment], int]) -> Segment:
     most = max((_RANK[rival.type], rival.duration) for rival in rivals)
     equals = [rival for rival in rivals if (_RANK[rival.type], rival.duration) == most]
-    return equals[0] if len(equals) == 1 else max(equals, key=lambda rival: (size(rival), rival.hash))
+    return equals[0] if len(equals) == 1 else max(equals, key=lambda rival: (size(rival), rival.hash, rival.name))
 
 
 def best_sequence(
@@ -173,6 +174,8 @@ def best_sequence(
         coverage = _after(previous, hour)
         part = _clip(coverage, start, end)
         if part.segments:
+            if part.segments[0].start <= start:  # then what the hour before gave reaches in by the tolerance only
+                parts, gaps = [], []
             before = _hole_between(parts[-1].segments[-1], part.segments[0]) if parts else _hole_at_start(part, start)
             if not allow_holes:
                 _refuse(before, part)

@@ -55,7 +55,7 @@ class SegmentWriter:
         """Append to the temp."""
         view = memoryview(data)
         while view:
-            written = self._file.write(view)
+            written = self._file.write(view)  # a disk that fills up takes a part before it fails
             self._hash.update(view[:written])
             self.size += written
             view = view[written:]
@@ -100,7 +100,7 @@ def sweep_temps(store: Store, channel: str, quality: str) -> list[Segment]:
 
 def _sweep(path: Path, temp: Segment) -> list[Segment]:
     try:
-        file = path.open("rb")
+        file = path.open("r+b")  # NFS locks only what is open for writing
     except FileNotFoundError:
         return []
     with file:

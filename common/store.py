@@ -9,7 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +26,9 @@ log = structlog.get_logger()
 # A folder can change twice within one tick of the kernel's clock and show the same time for both. What was read so
 # soon after a change is not trusted again; the coarsest tick of a local file system that we know of is 10 ms.
 _CLOCK_TICK_NS = 50_000_000
+
+# In a longer range the hours that exist are listed; in a shorter one each that could exist is asked for.
+_LONG_RANGE = timedelta(days=31)
 
 # Some 400 bytes each; two weeks of one quality in segments of two seconds.
 _CACHED_SEGMENTS = 600_000
@@ -48,15 +51,20 @@ class BadPathError(ValueError):
 
 
 class _Stamp(NamedTuple):
-    """What changes when a folder does: told by one stat."""
+    """What changes when a folder does: told by one stat.
+
+    Not the time of modification, since rsync and restored backups set that one back.
+    """
 
     inode: int
-    modified_ns: int
+    changed_ns: int
 
 
 @dataclass(frozen=True, slots=True)
 class _CachedHour:
-    stamp: _Stamp
+    """What an hour held at its last reading; no `stamp` if its folder may have changed since without showing it."""
+
+    stamp: _Stamp | None
     candidates: HourCandidates
 
 
@@ -120,22 +128,23 @@ class Store:
             if cached is not None and cached.stamp == stamp:
                 self._hours.move_to_end(key)
                 return cached.candidates
-        fresh = cover_hour(
-            self._visible(folder, channel, quality), lambda segment: (folder / segment.name).stat().st_size
-        )
+        fresh = cover_hour(self._visible(folder, channel, quality), lambda segment: _size(folder / segment.name))
         _count_passed_over(channel, quality, fresh, cached)
-        if looked_ns - stamp.modified_ns > _CLOCK_TICK_NS:
-            self._keep(key, _CachedHour(stamp, fresh))
-        return fresh
+        settled = looked_ns - stamp.changed_ns > _CLOCK_TICK_NS
+        return self._keep(key, _CachedHour(stamp if settled else None, fresh))
 
-    def _keep(self, key: tuple[str, str, datetime], entry: _CachedHour) -> None:
+    def _keep(self, key: tuple[str, str, datetime], entry: _CachedHour) -> HourCandidates:
+        """Remember an hour; if another thread has read the same in the meantime, its object stays the one for all."""
         with self._lock:
             old = self._hours.pop(key, None)
+            if old is not None and old.stamp is not None and old.stamp == entry.stamp:
+                entry = old
             self._cached_segments += len(entry.candidates.segments) - (len(old.candidates.segments) if old else 0)
             self._hours[key] = entry
             while self._cached_segments > _CACHED_SEGMENTS and len(self._hours) > 1:
                 _, dropped = self._hours.popitem(last=False)
                 self._cached_segments -= len(dropped.candidates.segments)
+        return entry.candidates
 
     def _visible(self, folder: Path, channel: str, quality: str) -> list[Segment]:
         """List an hour's segments, by name, without those that a tombstone hides; what is none is said once."""
@@ -158,9 +167,16 @@ class Store:
         Raises ContainsHolesError at the first hole if holes are refused, BadPathError for names that cannot be,
         ValueError if the range ends before it starts.
         """
-        hours = [floor_hour(start) - HOUR, *hours_touching(start, end)]
+        hours = self._hours_for(channel, quality, start, end)
         covered = (self.candidates(channel, quality, hour) for hour in hours)
         return best_sequence(covered, start, end, allow_holes=allow_holes)
+
+    def _hours_for(self, channel: str, quality: str, start: datetime, end: datetime) -> list[datetime]:
+        """Give the hours that a range may touch, and the one before it: those that exist, or all if they are few."""
+        first = floor_hour(start) - HOUR
+        if end - start <= _LONG_RANGE:
+            return [first, *hours_touching(start, end)]
+        return [hour for hour in map(parse_hour, self.hours(channel, quality)) if first <= hour <= end]
 
     def span(self, channel: str, quality: str) -> tuple[datetime, datetime] | None:
         """Give the start of the first segment and the end of the last, or None if nothing is recorded."""
@@ -200,12 +216,11 @@ _EMPTY = cover_hour((), lambda _: 0)
 
 def component(name: str) -> str:
     """Check one part of a path: no way out of its folder, nothing hidden. Raises BadPathError."""
-    if (
-        not name
-        or name.startswith(".")
-        or not _FORBIDDEN.isdisjoint(name)
-        or len(name.encode(errors="replace")) > _LONGEST_NAME
-    ):
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:  # a lone surrogate: it has no place in a path
+        size = 0
+    if not 0 < size <= _LONGEST_NAME or name.startswith(".") or not _FORBIDDEN.isdisjoint(name):
         raise BadPathError(f"{name[:200]!r} cannot be the name of something recorded.")
     return name
 
@@ -231,7 +246,15 @@ def _stamp(folder: Path) -> _Stamp | None:
         found = os.stat(folder)  # noqa: PTH116 - half the time of Path.stat, for each hour of each request
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return _Stamp(found.st_ino, found.st_mtime_ns)
+    return _Stamp(found.st_ino, found.st_ctime_ns)
+
+
+def _size(path: Path) -> int:
+    """Give a file's bytes, or -1 if it has gone since its folder was listed."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return -1
 
 
 def _listing(folder: Path) -> list[str]:
