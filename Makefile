@@ -21,7 +21,7 @@ help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.installed  ## record, replay and cut on this machine: a demo stream, or ARGS="--channel NAME=URL"
-	@exec $(BIN)/respool up --data data $(ARGS)
+	@exec $(BIN)/respool up $(ARGS)
 
 test: $(VENV)/.installed $(VENV)/.tools  ## the tests, against the built wheel: all, or ARGS="tests/common -k hours"
 	@RESPOOL_TEST_WHEEL=1 $(BIN)/pytest --numprocesses $(JOBS) --dist worksteal $(ARGS)
