@@ -12,6 +12,7 @@ import collections
 import contextlib
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -310,7 +311,8 @@ async def _end_on(stop: asyncio.Event, process: asyncio.subprocess.Process) -> N
 async def _end(process: asyncio.subprocess.Process) -> None:
     """End a process, by force if it takes longer than `_END_SECONDS`; nothing is done if it has ended."""
     if process.returncode is None:
-        process.terminate()
+        # not process.terminate(), which would take the exit code of one that has just ended away from asyncio
+        os.kill(process.pid, signal.SIGTERM)
         try:
             async with asyncio.timeout(_END_SECONDS):
                 await process.wait()
