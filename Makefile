@@ -24,7 +24,7 @@ run: $(VENV)/.installed  ## record, replay and cut on this machine: a demo strea
 	@exec $(BIN)/respool up $(ARGS)
 
 test: $(VENV)/.installed $(VENV)/.tools  ## the tests, against the built wheel: all, or ARGS="tests/common -k hours"
-	@RESPOOL_TEST_WHEEL=1 $(BIN)/pytest --numprocesses $(JOBS) --dist worksteal $(ARGS)
+	@RESPOOL_TEST_WHEEL=1 $(BIN)/pytest --numprocesses $(JOBS) --dist loadgroup $(ARGS)
 
 lint: $(VENV)/.tools  ## ruff: rules and format
 	@$(BIN)/ruff check

@@ -29,8 +29,8 @@ _FLAGS = [
     "--autoplay-policy=no-user-gesture-required",
 ]
 
-# Enough for a timeline to look like one.
-_RECORDED_SEGMENTS = 16
+# Of two seconds each: enough for a timeline to look like one.
+_SEGMENTS = 16
 
 
 @contextlib.asynccontextmanager
@@ -66,7 +66,7 @@ async def watched(page: Page, seconds: float) -> None:
     await page.wait_for_function(f"document.querySelector('video').currentTime > {since + seconds}")
 
 
-async def main(target: Path) -> None:
+async def main(target: Path, segments: int) -> None:
     """Record, watch, mark a piece, and take the picture."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
@@ -74,7 +74,7 @@ async def main(target: Path) -> None:
     with tempfile.TemporaryDirectory() as data:
         async with demo(data) as address, async_playwright() as playwright:
             browser = await playwright.chromium.launch(executable_path=chromium, args=_FLAGS)
-            await recorded(data, _RECORDED_SEGMENTS)
+            await recorded(data, segments)
             page = await browser.new_page(viewport=_VIEWPORT, bypass_csp=True)  # it is looked into with scripts
             await page.goto(address)
             await watched(page, 1.0)
@@ -88,4 +88,9 @@ async def main(target: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("page.png")))
+    asyncio.run(
+        main(
+            Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("page.png"),
+            int(sys.argv[2]) if len(sys.argv) > 2 else _SEGMENTS,  # noqa: PLR2004 - as the usage says
+        )
+    )

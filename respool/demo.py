@@ -312,7 +312,8 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     """End a process, by force if it takes longer than `_END_SECONDS`; nothing is done if it has ended."""
     if process.returncode is None:
         # not process.terminate(), which would take the exit code of one that has just ended away from asyncio
-        os.kill(process.pid, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGTERM)
         try:
             async with asyncio.timeout(_END_SECONDS):
                 await process.wait()

@@ -2,9 +2,11 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from pathlib import Path
 from queue import Empty, Queue
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -139,6 +142,7 @@ def tour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tour]:
     assert code == -signal.SIGINT, "".join(running.said)
 
 
+@pytest.mark.xdist_group("tour")
 @pytest.mark.parametrize("block", BLOCKS[1:], ids=str)
 def test_the_commands_of_the_documentation_work(block: Block, tour: Tour) -> None:
     """Every command in a `sh` block does what the text around it says, as far as its exit code tells."""
@@ -181,3 +185,22 @@ def test_the_links_of_the_documentation_lead_somewhere(page: Path) -> None:
     """A link to a file of the project names one that is there."""
     links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_picture_of_the_page_can_be_made_again(tmp_path: Path) -> None:
+    """The script that makes the README's picture makes one of the page as it is now."""
+    if shutil.which("chromium") is None:
+        pytest.skip("There is no chromium here to take a picture with.")
+    picture = tmp_path / "page.png"
+    done = subprocess.run(
+        [sys.executable, ROOT / "docs" / "screenshot.py", picture, "7"],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE * 2,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    with Image.open(picture) as image, Image.open(ROOT / "docs" / "page.png") as committed:
+        assert image.size == committed.size
+        # the player shows the demo stream, which is no plain colour
+        assert len(image.convert("RGB").crop((100, 150, 800, 500)).getcolors(1 << 20) or ()) > 100
