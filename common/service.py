@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import sys
+import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
@@ -23,18 +24,32 @@ SUPERVISED = "RESPOOL_SUPERVISED"
 # What a stop may take before it is forced; `respool up` promises that everything is gone within five seconds.
 STOP_SECONDS = 3.0
 
+# Then it is cancelled. What does not even end by that (a thread that hangs in a read, say) is left without more ado:
+# starting again is prepared for a kill at any time.
+LEAVE_SECONDS = 4.0
+
 
 def main(run: Callable[[asyncio.Event], Coroutine[Any, Any, None]], *, name: str, level: str = "info") -> int:
     """Run a service until it ends or is told to: `run` gets the event that SIGTERM and SIGINT set.
 
-    Gives the exit code: 0 after a stop, 1 after a failure, having logged once why.
+    Gives the exit code: 0 after a stop, 1 after a failure, having logged once why. Called in the main thread. Where a
+    stop hangs even when forced, the process ends at once with 1.
     """
     logs.configure(level, name)
+    leave = threading.Timer(LEAVE_SECONDS, _leave)
+    leave.daemon = True
     try:
-        asyncio.run(_run(run))
+        asyncio.run(_run(run, leave))
     except Exception as error:  # noqa: BLE001 - the outermost edge: whatever ends a service is logged here, once
         return _report(error)
+    finally:
+        leave.cancel()
     return 0
+
+
+def _leave() -> None:
+    log.error("stop_hangs", after_seconds=LEAVE_SECONDS)
+    os._exit(1)
 
 
 def _report(error: Exception) -> int:
@@ -53,18 +68,19 @@ def _leaves(error: Exception) -> list[Exception]:
     return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
 
 
-async def _run(run: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+async def _run(run: Callable[[asyncio.Event], Coroutine[Any, Any, None]], leave: threading.Timer) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     if os.environ.get(SUPERVISED):
-        loop.add_reader(sys.stdin.fileno(), stop.set)
+        loop.add_reader(sys.stdin.fileno(), _lose_parent, loop, stop)
     service = asyncio.ensure_future(run(stop))
     told = asyncio.ensure_future(stop.wait())
     await asyncio.wait({service, told}, return_when=asyncio.FIRST_COMPLETED)
     told.cancel()
     if not service.done():
+        leave.start()
         await asyncio.wait({service}, timeout=STOP_SECONDS)
     if not service.done():
         log.warning("stop_forced", after_seconds=STOP_SECONDS)
@@ -73,6 +89,12 @@ async def _run(run: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> Non
             await service
         return
     await service
+
+
+def _lose_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    # a pipe that has ended can be read for ever
+    loop.remove_reader(sys.stdin.fileno())
+    stop.set()
 
 
 async def pause(stop: asyncio.Event, seconds: float) -> bool:
