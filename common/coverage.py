@@ -138,7 +138,7 @@ def _all_differ(values: Iterable[object], count: int) -> bool:
 
 
 def _all_join(best: tuple[Segment, ...]) -> bool:
-    """Tell whether an hour is what nearly all hours are, complete and seamless: a look that costs no Python per item."""
+    """Tell whether an hour is what nearly all hours are, complete and seamless; costs no Python per item."""
     ends = map(add, map(_start, best), map(_duration, best))
     gaps = set(map(sub, map(_start, best[1:]), ends))
     return all(map(_is_full, map(_type, best))) and all(abs(gap) <= JOIN_TOLERANCE for gap in gaps)

@@ -1,7 +1,7 @@
 """The best sequence: examples of every rule, and properties, one of them a slow reference that is obviously right."""
 
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import count, pairwise
 from random import Random
 
@@ -202,7 +202,8 @@ def test_a_range_that_ends_before_it_starts_is_refused() -> None:
 def test_segments_and_holes_of_a_sequence() -> None:
     """A sequence gives its segments and its holes apart, each in order."""
     found = cover([B, D, seg("13:00:00", 2.0)], at("12:00:00"), at("13:00:02"))
-    assert [*found] == sorted([*found.segments, *found.holes], key=lambda item: item.start)
+    together: list[Segment | Hole] = [*found.segments, *found.holes]
+    assert list(found) == sorted(together, key=lambda item: item.start)
     assert [segment.start for segment in found.segments] == [B.start, D.start, at("13:00:00")]
     assert found.holes == [
         hole("12:00:00", "12:00:02"),
@@ -236,7 +237,10 @@ def test_a_skewed_copy_is_chosen_where_it_joins() -> None:
     before, after = seg("12:00:00.700", 2.0), seg("12:00:04.700", 2.0)
     assert items([before, early, late, after], "12:00:00.700", "12:00:06") == [before, late, after]
     assert items([early, late, after], "12:00:02.700", "12:00:06") == [late, after]
-    assert items([early, late, seg("12:00:04.300", 2.0)], "12:00:02.300", "12:00:06") == [early, seg("12:00:04.300", 2.0)]
+    assert items([early, late, seg("12:00:04.300", 2.0)], "12:00:02.300", "12:00:06") == [
+        early,
+        seg("12:00:04.300", 2.0),
+    ]
 
 
 def test_a_skewed_copy_over_the_full_hour_is_chosen_once() -> None:
@@ -291,7 +295,7 @@ ranges = st.tuples(instants, instants).map(sorted).map(tuple)
 
 @st.composite
 def recordings(draw: st.DrawFn, contents: st.SearchStrategy[str] | None = None) -> list[Segment]:
-    """Segments that mostly follow each other, with rivals for some; each its own content unless `contents` are given."""
+    """Segments that mostly follow each other, with rivals for some; each its own content, or one of `contents`."""
     fresh = (f"{number:03}" for number in count())
     begin = MIDDLE - timedelta(seconds=draw(st.integers(0, 12)))
     drawn: list[Segment] = []
@@ -359,9 +363,7 @@ def test_a_sequence_never_overlaps(candidates: list[Segment], span: tuple[dateti
 
 
 @given(any_recordings, ranges)
-def test_sequence_and_holes_together_are_the_range(
-    candidates: list[Segment], span: tuple[datetime, datetime]
-) -> None:
+def test_sequence_and_holes_together_are_the_range(candidates: list[Segment], span: tuple[datetime, datetime]) -> None:
     """Segments and holes follow each other without a gap from the range's start to its end."""
     reached = span[0]
     for item in cover(candidates, *span):
