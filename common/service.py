@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
@@ -21,19 +22,32 @@ SUPERVISED = "RESPOOL_SUPERVISED"
 
 Run = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 
+# What does not end by being cancelled either (a thread that hangs in a read, say) is left after so much more, without
+# ado: starting again is prepared for a kill at any time.
+_LEAVE_SECONDS = 0.8
+
 
 def main(run: Run, *, name: str, level: str = "info", stop_seconds: float = 3.0) -> int:
     """Run a service until it ends or is told to: `run` gets the event that SIGTERM and SIGINT set.
 
-    A stop that takes longer than `stop_seconds` is forced by cancelling. Gives the exit code: 0 after a stop, 1 after a
-    failure, having logged once why.
+    Gives the exit code: 0 after a stop, 1 after a failure, having logged once why. Called in the main thread. A stop
+    that takes longer than `stop_seconds` is forced; where even that hangs, the process ends at once with 1.
     """
     logs.configure(level, name)
+    leave = threading.Timer(stop_seconds + _LEAVE_SECONDS, _leave)
+    leave.daemon = True
     try:
-        asyncio.run(_run(run, stop_seconds))
+        asyncio.run(_run(run, stop_seconds, leave))
     except Exception as error:  # noqa: BLE001 - the outermost edge: whatever ends a service is logged here, once
         return _report(error)
+    finally:
+        leave.cancel()
     return 0
+
+
+def _leave() -> None:
+    log.error("stop_hangs")
+    os._exit(1)
 
 
 def _report(error: Exception) -> int:
@@ -62,7 +76,7 @@ def _stop_at_end_of_input(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) 
     loop.add_reader(supervisor, ended)
 
 
-async def _run(run: Run, stop_seconds: float) -> None:
+async def _run(run: Run, stop_seconds: float, leave: threading.Timer) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -74,6 +88,7 @@ async def _run(run: Run, stop_seconds: float) -> None:
     await asyncio.wait({service, told}, return_when=asyncio.FIRST_COMPLETED)
     told.cancel()
     if not service.done():
+        leave.start()
         await asyncio.wait({service}, timeout=stop_seconds)
     if not service.done():
         log.warning("stop_forced", after_seconds=stop_seconds)

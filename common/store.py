@@ -30,12 +30,11 @@ _CLOCK_TICK_NS = 50_000_000
 # In a longer range the hours that exist are listed; in a shorter one each that could exist is asked for.
 _LONG_RANGE = timedelta(days=31)
 
+# What Linux' file systems allow for one part of a path.
+_NAME_BYTES = 255
+
 # Some 400 bytes each; two weeks of one quality in segments of two seconds.
 _CACHED_SEGMENTS = 600_000
-
-# The longest name of one file or folder that Linux file systems take, in bytes.
-_LONGEST_NAME = 255
-_FORBIDDEN = frozenset("/\0")
 
 _OVERLAPPED = metrics.counter(
     "segments_overlapped", "Segments passed over: they overlap another.", "channel", "quality"
@@ -220,7 +219,7 @@ def component(name: str) -> str:
         size = len(name.encode())
     except UnicodeEncodeError:  # a lone surrogate: it has no place in a path
         size = 0
-    if not 0 < size <= _LONGEST_NAME or name.startswith(".") or not _FORBIDDEN.isdisjoint(name):
+    if not 0 < size <= _NAME_BYTES or name.startswith(".") or "/" in name or "\0" in name:
         raise BadPathError(f"{name[:200]!r} cannot be the name of something recorded.")
     return name
 

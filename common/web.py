@@ -41,12 +41,19 @@ class RequestError(Exception):
 async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn errors into JSON answers, log each request in one line, and measure it."""
     began = time.perf_counter()
-    response: web.StreamResponse | None = None
+    status = 499  # unless we come to an answer: the client has left
     try:
         response = await _answer(request, handler)
-        return response
+        status = response.status
+    except web.HTTPException as redirect:
+        status = redirect.status
+        raise
     finally:
-        _account(request, response.status if response else 499, time.perf_counter() - began)
+        _account(request, status, time.perf_counter() - began)
+    if not response.prepared and request.writer.output_size and request.transport is not None:
+        # An error after another answer has begun: only a broken connection still tells that it is not whole.
+        request.transport.abort()
+    return response
 
 
 async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -55,8 +62,9 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     except RequestError as error:
         return error_response(error.status, str(error))
     except web.HTTPMethodNotAllowed as error:
-        answer = error_response(405, f"{error.method} is not possible here; try {' or '.join(error.allowed_methods)}.")
-        answer.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
+        allowed = sorted(error.allowed_methods)
+        answer = error_response(405, f"{error.method} is not possible here; try {' or '.join(allowed)}.")
+        answer.headers["Allow"] = ", ".join(allowed)
         return answer
     except web.HTTPNotFound:
         return error_response(404, f"There is nothing at {request.path[:200]}.")

@@ -13,9 +13,9 @@ import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Page, ViewportSize, async_playwright
 
-_VIEWPORT = {"width": 1280, "height": 840}
+_VIEWPORT: ViewportSize = {"width": 1280, "height": 840}
 
 # Root may not use Chromium's sandbox, and nothing here leaves this machine.
 _FLAGS = [

@@ -38,7 +38,7 @@ _FORMAT_FILE = "respool.json"
 _STOP_SECONDS = 3.5
 
 # Then the database, which takes a tenth of a second, and it is all to be over within five.
-_ALL_STOP_SECONDS = 4.5
+_ALL_STOP_SECONDS = 4.1
 
 _LONGEST_RESTART_PAUSE = 10.0
 _ANNOUNCE_SECONDS = 30.0
