@@ -43,6 +43,7 @@ export class Player extends EventTarget {
   #stopAt = null;
   #frameTime = null; // media time of the frame on screen
   #frameDuration = USUAL_FRAME;
+  #settledAt = null;
   #retry = null;
   #failures = 0;
   #recoveredAt = -Infinity;
@@ -227,7 +228,11 @@ export class Player extends EventTarget {
       if (position !== null) this.#target = this.#dateAt(position);
       hls.startLoad(position === null ? -1 : position + INTO_FRAME);
     });
-    hls.on(Events.FRAG_BUFFERED, () => turn === this.#turn && this.#recovered());
+    hls.on(Events.FRAG_BUFFERED, () => {
+      if (turn !== this.#turn) return;
+      this.#recovered();
+      this.#settle();
+    });
     hls.on(Events.ERROR, (_, data) => turn === this.#turn && data.fatal && this.#failed(data, url));
     hls.loadSource(url);
     hls.attachMedia(this.#video);
@@ -294,6 +299,20 @@ export class Player extends EventTarget {
     this.#target = null;
     this.#emit("frame");
     this.#emit("change");
+  }
+
+  /**
+   * Show the frame that was asked for, once it is there. A browser that seeks to just before what is loaded takes that
+   * for good enough and shows the first frame of what is.
+   */
+  #settle() {
+    const { buffered, currentTime, paused, seeking } = this.#video;
+    const isLater = this.#frameTime !== null && this.#frameTime > currentTime + INTO_FRAME;
+    if (!paused || seeking || !isLater || this.#settledAt === currentTime) return;
+    const ranges = Array.from({ length: buffered.length }, (_, index) => [buffered.start(index), buffered.end(index)]);
+    if (!ranges.some(([start, end]) => start <= currentTime && currentTime < end)) return;
+    this.#settledAt = currentTime;
+    this.#video.currentTime = currentTime;
   }
 
   #moved() {
