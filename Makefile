@@ -11,7 +11,7 @@ PACKAGES := $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
 SOURCES := $(shell find $(PACKAGES) -not -name __pycache__ -not -path '*/__pycache__/*' -not -path '*/vendor*') \
 	schema.sql pyproject.toml hatch_build.py package-lock.json
 
-# Two workers: the tests start servers and ffmpeg, and the machines that run them have two cores.
+# By file, since the tests of one share what is dear to start. Two workers: they start servers and ffmpeg, and the machines that run them have two cores.
 JOBS ?= 2
 
 .PHONY: help run test lint types bench constraints lock clean
@@ -24,7 +24,7 @@ run: $(VENV)/.installed  ## record, replay and cut on this machine: a demo strea
 	@exec $(BIN)/respool up $(ARGS)
 
 test: $(VENV)/.installed $(VENV)/.tools  ## the tests, against the built wheel: all, or ARGS="tests/common -k hours"
-	@RESPOOL_TEST_WHEEL=1 $(BIN)/pytest --numprocesses $(JOBS) --dist loadgroup $(ARGS)
+	@RESPOOL_TEST_WHEEL=1 $(BIN)/pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 lint: $(VENV)/.tools  ## ruff: rules and format
 	@$(BIN)/ruff check

@@ -142,7 +142,6 @@ def tour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tour]:
     assert code == -signal.SIGINT, "".join(running.said)
 
 
-@pytest.mark.xdist_group("tour")
 @pytest.mark.parametrize("block", BLOCKS[1:], ids=str)
 def test_the_commands_of_the_documentation_work(block: Block, tour: Tour) -> None:
     """Every command in a `sh` block does what the text around it says, as far as its exit code tells."""
