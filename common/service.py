@@ -30,8 +30,9 @@ _LEAVE_SECONDS = 0.8
 def main(run: Run, *, name: str, level: str = "info", stop_seconds: float = 3.0) -> int:
     """Run a service until it ends or is told to: `run` gets the event that SIGTERM and SIGINT set.
 
-    Gives the exit code: 0 after a stop, 1 after a failure, having logged once why. Called in the main thread. A stop
-    that takes longer than `stop_seconds` is forced; where even that hangs, the process ends at once with 1.
+    Gives the exit code: 0 after a stop, 1 after a failure, having said once why: in the log, but for a UserError to a
+    person at a terminal, who gets its sentence. Called in the main thread. A stop that takes longer than `stop_seconds`
+    is forced; where even that hangs, the process ends at once with 1.
     """
     logs.configure(level, name)
     leave = threading.Timer(stop_seconds + _LEAVE_SECONDS, _leave)
@@ -52,11 +53,15 @@ def _leave() -> None:
 
 def _report(error: Exception) -> int:
     causes = list(_leaves(error))
-    if all(isinstance(cause, UserError) for cause in causes):
-        for cause in causes:
-            log.error("cannot_run", reason=str(cause))
-    else:
+    if not all(isinstance(cause, UserError) for cause in causes):
         log.error("failed", exc_info=error)
+        return 1
+    watched = sys.stderr.isatty() and not os.environ.get(SUPERVISED)
+    for cause in causes:
+        if watched:
+            sys.stderr.write(f"Error: {cause}\n")
+        else:
+            log.error("cannot_run", reason=str(cause))
     return 1
 
 
