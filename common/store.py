@@ -127,7 +127,7 @@ class Store:
             if cached is not None and cached.stamp == stamp:
                 self._hours.move_to_end(key)
                 return cached.candidates
-        fresh = cover_hour(self._visible(folder, channel, quality), lambda segment: _size(folder / segment.name))
+        fresh = cover_hour(self._visible(folder, channel, quality), lambda segment: _size(f"{folder}/{segment.name}"))
         _count_passed_over(channel, quality, fresh, cached)
         settled = looked_ns - stamp.changed_ns > _CLOCK_TICK_NS
         return self._keep(key, _CachedHour(stamp if settled else None, fresh))
@@ -147,10 +147,9 @@ class Store:
 
     def _visible(self, folder: Path, channel: str, quality: str) -> list[Segment]:
         """List an hour's segments, by name, without those that a tombstone hides; what is none is said once."""
-        names = sorted(_listing(folder))
-        hidden = {stem(name) for name in names if name.endswith(TOMBSTONE_SUFFIX)}
-        segments, strangers = parse_names(parse_hour(folder.name), names)
-        for name in strangers:
+        segments, others = parse_names(parse_hour(folder.name), sorted(_listing(folder)))
+        hidden = {stem(name) for name in others if name.endswith(TOMBSTONE_SUFFIX)}
+        for name in others:
             path = folder / name
             if not name.endswith(TOMBSTONE_SUFFIX) and path not in self._warned:
                 self._warned.add(path)
@@ -248,10 +247,10 @@ def _stamp(folder: Path) -> _Stamp | None:
     return _Stamp(found.st_ino, found.st_ctime_ns)
 
 
-def _size(path: Path) -> int:
+def _size(path: str) -> int:
     """Give a file's bytes, or -1 if it has gone since its folder was listed."""
     try:
-        return path.stat().st_size
+        return os.stat(path).st_size  # noqa: PTH116 - a fifth of the time of a Path, where two candidates are alike
     except FileNotFoundError:
         return -1
 
