@@ -1,6 +1,7 @@
 """How a service starts, waits and stops."""
 
 import asyncio
+import gc
 import os
 import random
 import signal
@@ -21,6 +22,10 @@ log = structlog.get_logger()
 # ends when their parent dies, however it dies, so that none outlives it.
 SUPERVISED = "RESPOOL_SUPERVISED"
 
+# New objects between two runs of the garbage collector, instead of 700: a store keeps hundred thousands of segments,
+# none in a cycle, and a first look at a week spent a fifth of its time on finding that out again and again.
+GARBAGE_THRESHOLD = 50_000
+
 # What a stop may take before it is forced; `respool up` promises that everything is gone within five seconds.
 STOP_SECONDS = 3.0
 
@@ -36,6 +41,7 @@ def main(run: Callable[[asyncio.Event], Coroutine[Any, Any, None]], *, name: str
     stop hangs even when forced, the process ends at once with 1.
     """
     logs.configure(level, name)
+    gc.set_threshold(GARBAGE_THRESHOLD)
     leave = threading.Timer(LEAVE_SECONDS, _leave)
     leave.daemon = True
     try:
