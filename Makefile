@@ -5,7 +5,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
-PACKAGES := $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
+PACKAGES := $(filter-out bench,$(patsubst %/__init__.py,%,$(wildcard */__init__.py)))
 
 # Folders are among them, so that a file that has gone is noticed too.
 SOURCES := $(shell find $(PACKAGES) -not -name __pycache__ -not -path '*/__pycache__/*' -not -path '*/vendor*') \
