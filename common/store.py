@@ -223,6 +223,14 @@ def component(name: str) -> str:
     return name
 
 
+def _is_component(name: str) -> bool:
+    try:
+        component(name)
+    except BadPathError:
+        return False
+    return True
+
+
 def _hour_component(name: str) -> str:
     try:
         parse_hour(name)
@@ -265,7 +273,7 @@ def _listing(folder: Path) -> list[str]:
 def _folders(parent: Path) -> list[str]:
     try:
         with os.scandir(parent) as entries:
-            return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+            return sorted(entry.name for entry in entries if _is_component(entry.name) and entry.is_dir())
     except (FileNotFoundError, NotADirectoryError):
         return []
 
