@@ -1,0 +1,174 @@
+"""What a live playlist has listed so far: an append-only ledger, worked out from what arrived when. Pure.
+
+Between two reloads of a playlist, entries may only be appended, or removed at its head (RFC 8216 §6.2.1). So the
+question is not only what is recorded, but also in which order it came. A ledger opens at some moment with the best
+sequence of all that was there, and from then on lists each segment when it has come and joins what is listed; what
+comes too late for its place is left out. The result depends only on the segments and on the times of their arrival, never on
+when or how often it is asked for: so several processes agree, and a restart changes nothing.
+"""
+
+from bisect import insort
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from itertools import takewhile
+from operator import attrgetter
+
+from common.coverage import JOIN_TOLERANCE, SAME_MOMENT, BestSequence, Hole
+from common.segments import Segment, SegmentType
+
+# What is missing at the live edge, or came broken, may only be late: segments are fetched side by side, and again when
+# a fetch fails. So long, from the first arrival of anything behind it, nothing behind it is listed.
+EDGE_HELD = timedelta(seconds=12)
+
+# How far before the opening of a ledger its edge may be. What lies further back has been waited for.
+_EDGE = timedelta(minutes=2)
+
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+_start = attrgetter("segment.start")
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A segment and when it was there (aware UTC); `hidden`: when a tombstone was, if there is one."""
+
+    segment: Segment
+    at: datetime
+    hidden: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A listed segment; `broken`: nothing promises that it joins the one before it (EXT-X-DISCONTINUITY)."""
+
+    segment: Segment
+    broken: bool
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The entries of one live playlist, oldest first, with their numbers.
+
+    `first` is the Media Sequence Number of the first entry that is still listed, `first_break` its Discontinuity
+    Sequence Number: how many breaks have been removed with the entries before it. `merit` ranks two candidates for the
+    same start time.
+    """
+
+    merit: Callable[[Segment], tuple[int, timedelta]]
+    entries: list[Entry] = field(default_factory=list)
+    first: int = 0
+    first_break: int = 0
+    _waiting: list[Arrival] = field(default_factory=list)
+    _time: datetime = _LONG_AGO
+
+    def advance(self, arrivals: Iterable[Arrival], now: datetime) -> None:
+        """Take in what arrived since the last time, in the order of arrival and none after `now`; list what can be."""
+        for arrival in arrivals:
+            self._list_until(arrival.at)
+            self._time = max(self._time, arrival.at)
+            self._wait(arrival)
+            self._list_until(arrival.at)
+        self._list_until(now)
+
+    def forget(self, before: datetime) -> None:
+        """Remove the entries that start before a moment: their hours have been deleted."""
+        gone = sum(1 for _ in takewhile(lambda entry: entry.segment.start < before, self.entries))
+        self.first += gone
+        self.first_break += sum(entry.broken for entry in self.entries[:gone])
+        del self.entries[:gone]
+
+    def _wait(self, arrival: Arrival) -> None:
+        rival = next((rival for rival in self._waiting if rival.segment.start == arrival.segment.start), None)
+        if rival is None:
+            insort(self._waiting, arrival, key=_start)
+        elif self.merit(arrival.segment) > self.merit(rival.segment):
+            # its place has been waited for since the rival came
+            self._waiting[self._waiting.index(rival)] = replace(arrival, at=rival.at)
+
+    def _list_until(self, now: datetime) -> None:
+        """List what may be listed at `now`, each at the time from which it may."""
+        while self._waiting:
+            nearest = self._waiting[0]
+            due = self._time if self._is_ready(nearest.segment) else self._held_until()
+            if due > now:
+                return
+            self._time = max(self._time, due)
+            del self._waiting[0]
+            if not self._is_passed_over(nearest):
+                self.entries.append(Entry(nearest.segment, self._is_broken_before(nearest.segment)))
+
+    def _held_until(self) -> datetime:
+        return max(self._time, min(arrival.at for arrival in self._waiting) + EDGE_HELD)
+
+    def _is_ready(self, segment: Segment) -> bool:
+        """Tell whether there is nothing to wait for: it is whole and joins, or has come too late for its place."""
+        if not self.entries:
+            return False
+        gap = segment.start - self.entries[-1].segment.end
+        return gap < -JOIN_TOLERANCE or (gap <= JOIN_TOLERANCE and segment.type is SegmentType.FULL)
+
+    def _is_passed_over(self, nearest: Arrival) -> bool:
+        if nearest.hidden is not None and nearest.hidden <= self._time:
+            return True
+        if not self.entries:
+            return False
+        gap = nearest.segment.start - self.entries[-1].segment.end
+        return gap < -JOIN_TOLERANCE or (gap > JOIN_TOLERANCE and self._is_listed_nearby(nearest.segment))
+
+    def _is_listed_nearby(self, segment: Segment) -> bool:
+        """Tell whether its content is listed under another start time a few seconds before."""
+        recent = takewhile(lambda entry: segment.start - entry.segment.start <= SAME_MOMENT, reversed(self.entries))
+        return any(entry.segment.hash == segment.hash for entry in recent)
+
+    def _is_broken_before(self, segment: Segment) -> bool:
+        if not self.entries:
+            return False
+        last = self.entries[-1].segment
+        return last.type is not SegmentType.FULL or segment.start - last.end > JOIN_TOLERANCE
+
+
+def open_ledger(
+    sequence: BestSequence,
+    at: Callable[[Segment], datetime],
+    opened: datetime,
+    merit: Callable[[Segment], tuple[int, timedelta]],
+) -> Ledger:
+    """Open a ledger with the best sequence of what was there at `opened`, up to its live edge.
+
+    `at` tells when a segment arrived; it is asked only for those of the last minutes.
+    """
+    ledger = Ledger(merit)
+    items = list(sequence)
+    edge = _edge(items, at, opened)
+    broken = False
+    for item in items[:edge]:
+        if isinstance(item, Hole):
+            broken = bool(ledger.entries)
+        else:
+            ledger.entries.append(Entry(item, broken))
+            broken = False
+    behind = sorted(
+        (Arrival(item, at(item)) for item in items[edge:] if isinstance(item, Segment)), key=attrgetter("at")
+    )
+    ledger.advance(behind, opened)
+    return ledger
+
+
+def _edge(items: Sequence[Segment | Hole], at: Callable[[Segment], datetime], opened: datetime) -> int:
+    """Find the first item at which the edge is held: a young hole, or a young segment that is not whole."""
+    earliest = None
+    edge = len(items)
+    for index in range(len(items) - 1, -1, -1):
+        item = items[index]
+        if item.end < opened - _EDGE:
+            break
+        if isinstance(item, Segment):
+            arrived = at(item)
+            earliest = arrived if earliest is None else min(arrived, earliest)
+            held = item.type is not SegmentType.FULL
+        else:
+            held = True
+        if held and earliest is not None and opened < earliest + EDGE_HELD:
+            edge = index
+    return edge
