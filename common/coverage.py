@@ -150,6 +150,11 @@ def _best_by_start(finished: list[Segment], size: Callable[[Segment], int]) -> I
         yield rivals[0] if len(rivals) == 1 else _best(rivals, size)
 
 
+def merit(segment: Segment) -> tuple[int, timedelta]:
+    """Rank a candidate among others for the same start time by what its name tells: the greater, the better."""
+    return -_BEST_FIRST.index(segment.type), segment.duration
+
+
 def _best(rivals: list[Segment], size: Callable[[Segment], int]) -> Segment:
     equals: list[Segment] = []
     for kind in _BEST_FIRST:

@@ -64,6 +64,8 @@ class SegmentWriter:
         """Bring what was written to disk for good and give it its final name; closes the temp."""
         with self._file:
             os.fsync(self._file.fileno())
+            # its time tells when it was there, however long the disk took to sync it
+            os.utime(self._file.fileno())
             segment = make_segment(
                 self._temp.start, self._temp.duration, kind, content_hash(self._hash.digest()), self._suffix
             )

@@ -71,6 +71,14 @@ class Segment(NamedTuple):
         return hour_name(self.start)
 
 
+class Arrival(NamedTuple):
+    """A segment and when it was there: both times aware UTC, `hidden` that of its tombstone, if there is one."""
+
+    segment: Segment
+    at: datetime
+    hidden: datetime | None = None
+
+
 def content_hash(sha256_digest: bytes) -> str:
     """Write a SHA-256 as it stands in names: URL-safe base64 without padding (RFC 4648 §5)."""
     return base64.urlsafe_b64encode(sha256_digest).rstrip(b"=").decode("ascii")

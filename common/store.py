@@ -9,7 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +19,16 @@ from common import metrics
 from common.coverage import BestSequence, HourCandidates, best_sequence, cover_hour
 from common.dateutil import HOUR, floor_hour, hour_name, hours_touching, parse_hour
 from common.errors import UserError
-from common.segments import SUFFIXES, TOMBSTONE_SUFFIX, Segment, parse_names, stem
+from common.segments import (
+    SUFFIXES,
+    TOMBSTONE_SUFFIX,
+    Arrival,
+    Segment,
+    SegmentType,
+    parse_names,
+    stem,
+    tombstone_name,
+)
 
 log = structlog.get_logger()
 
@@ -176,6 +185,15 @@ class Store:
             return [first, *hours_touching(start, end)]
         return [hour for hour in map(parse_hour, self.hours(channel, quality)) if first <= hour <= end]
 
+    def changed_since(self, channel: str, quality: str, hour: datetime, moment: datetime) -> bool:
+        """Tell whether an hour's folder may have changed since a moment (aware UTC); False if there is none."""
+        stamp = _stamp(self.folder(channel, quality) / hour_name(hour))
+        return stamp is not None and stamp.changed_ns / 1e9 >= moment.timestamp()
+
+    def watch(self, channel: str, quality: str, hour: datetime) -> "HourWatch":
+        """Begin to watch what arrives in an hour (its first moment)."""
+        return HourWatch(self.folder(channel, quality) / hour_name(hour), hour)
+
     def span(self, channel: str, quality: str) -> tuple[datetime, datetime] | None:
         """Give the start of the first segment and the end of the last, or None if nothing is recorded."""
         hours = [parse_hour(name) for name in self.hours(channel, quality)]
@@ -210,6 +228,52 @@ class Store:
 
 
 _EMPTY = cover_hour((), lambda _: 0)
+
+
+class HourWatch:
+    """What arrives in the folder of one hour, told once; its times are those of the files' last modification."""
+
+    def __init__(self, folder: Path, hour: datetime) -> None:
+        """Have seen nothing yet."""
+        self._folder = folder
+        self._hour = hour
+        self._stamp: _Stamp | None = None
+        self._seen: set[str] = set()
+
+    def news(self) -> list[Arrival]:
+        """Give the segments that have come since the last time, and again those that have since been hidden.
+
+        In the order in which they came. An unchanged folder costs one stat.
+        """
+        looked_ns = time.time_ns()
+        stamp = _stamp(self._folder)
+        if stamp is None or stamp == self._stamp:
+            return []
+        names = set(_listing(self._folder))
+        new = names - self._seen
+        hidden = {stem(name) for name in names if name.endswith(TOMBSTONE_SUFFIX)}
+        newly_hidden = {stem(name) for name in new if name.endswith(TOMBSTONE_SUFFIX)}
+        told = sorted(new | {name for name in names if stem(name) in newly_hidden})
+        segments, _ = parse_names(self._hour, [name for name in told if name.endswith(SUFFIXES)])
+        arrivals = [self._arrival(s, s.name in new, hidden) for s in segments if s.type is not SegmentType.TEMP]
+        # a folder that can change again within the same tick of the clock is looked at once more
+        self._stamp = stamp if looked_ns - stamp.changed_ns > _CLOCK_TICK_NS else None
+        self._seen = names
+        return sorted(filter(None, arrivals), key=lambda arrival: (arrival.at, arrival.segment.name))
+
+    def _arrival(self, segment: Segment, is_new: bool, hidden: set[str]) -> Arrival | None:  # noqa: FBT001 - private
+        came = _modified(self._folder / segment.name)
+        gone = _modified(self._folder / tombstone_name(segment.name)) if stem(segment.name) in hidden else None
+        if came is None:
+            return None
+        return Arrival(segment, came if is_new else max(came, gone or came), gone)
+
+
+def _modified(path: Path) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    except FileNotFoundError:
+        return None
 
 
 def component(name: str) -> str:

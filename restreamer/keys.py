@@ -3,5 +3,11 @@
 from aiohttp import web
 
 from common.store import Store
+from restreamer.answers import Flights
+from restreamer.live import LiveLists
+from restreamer.rendered import RenderedHours
 
 STORE = web.AppKey("store", Store)
+LIVE = web.AppKey("live", LiveLists)
+FLIGHTS = web.AppKey("flights", Flights)
+RENDERED = web.AppKey("rendered", RenderedHours)

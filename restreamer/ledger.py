@@ -3,19 +3,19 @@
 Between two reloads of a playlist, entries may only be appended, or removed at its head (RFC 8216 §6.2.1). So the
 question is not only what is recorded, but also in which order it came. A ledger opens at some moment with the best
 sequence of all that was there, and from then on lists each segment when it has come and joins what is listed; what
-comes too late for its place is left out. The result depends only on the segments and on the times of their arrival, never on
-when or how often it is asked for: so several processes agree, and a restart changes nothing.
+comes too late for its place is left out. The result depends only on the segments and on the times of their arrival,
+never on when or how often it is asked for: so several processes agree, and a restart changes nothing.
 """
 
 from bisect import insort
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from operator import attrgetter
 
-from common.coverage import JOIN_TOLERANCE, SAME_MOMENT, BestSequence, Hole
-from common.segments import Segment, SegmentType
+from common.coverage import JOIN_TOLERANCE, SAME_MOMENT, BestSequence, Hole, merit
+from common.segments import Arrival, Segment, SegmentType
 
 # What is missing at the live edge, or came broken, may only be late: segments are fetched side by side, and again when
 # a fetch fails. So long, from the first arrival of anything behind it, nothing behind it is listed.
@@ -27,15 +27,6 @@ _EDGE = timedelta(minutes=2)
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 _start = attrgetter("segment.start")
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """A segment and when it was there (aware UTC); `hidden`: when a tombstone was, if there is one."""
-
-    segment: Segment
-    at: datetime
-    hidden: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +42,9 @@ class Ledger:
     """The entries of one live playlist, oldest first, with their numbers.
 
     `first` is the Media Sequence Number of the first entry that is still listed, `first_break` its Discontinuity
-    Sequence Number: how many breaks have been removed with the entries before it. `merit` ranks two candidates for the
-    same start time.
+    Sequence Number: how many breaks have been removed with the entries before it.
     """
 
-    merit: Callable[[Segment], tuple[int, timedelta]]
     entries: list[Entry] = field(default_factory=list)
     first: int = 0
     first_break: int = 0
@@ -82,9 +71,9 @@ class Ledger:
         rival = next((rival for rival in self._waiting if rival.segment.start == arrival.segment.start), None)
         if rival is None:
             insort(self._waiting, arrival, key=_start)
-        elif self.merit(arrival.segment) > self.merit(rival.segment):
+        elif merit(arrival.segment) > merit(rival.segment) or arrival.segment == rival.segment:
             # its place has been waited for since the rival came
-            self._waiting[self._waiting.index(rival)] = replace(arrival, at=rival.at)
+            self._waiting[self._waiting.index(rival)] = arrival._replace(at=rival.at)
 
     def _list_until(self, now: datetime) -> None:
         """List what may be listed at `now`, each at the time from which it may."""
@@ -132,13 +121,12 @@ def open_ledger(
     sequence: BestSequence,
     at: Callable[[Segment], datetime],
     opened: datetime,
-    merit: Callable[[Segment], tuple[int, timedelta]],
 ) -> Ledger:
     """Open a ledger with the best sequence of what was there at `opened`, up to its live edge.
 
     `at` tells when a segment arrived; it is asked only for those of the last minutes.
     """
-    ledger = Ledger(merit)
+    ledger = Ledger()
     items = list(sequence)
     edge = _edge(items, at, opened)
     broken = False

@@ -14,8 +14,11 @@ from common.options import base_dir_option, host_option, log_level_option, port_
 from common.store import Store
 from common.web import Handler, answer_errors, serving, show_metrics
 from restreamer import cuts, listings, playlists
+from restreamer.answers import Flights
 from restreamer.disk import send_file
-from restreamer.keys import STORE
+from restreamer.keys import FLIGHTS, LIVE, RENDERED, STORE
+from restreamer.live import LiveLists
+from restreamer.rendered import RenderedHours
 
 log = structlog.get_logger()
 
@@ -45,6 +48,9 @@ def make_app(store: Store, pages: Path = PAGES) -> web.Application:
     """Make the application that serves this store, and the files below `pages`, index.html first."""
     app = web.Application(middlewares=[answer_errors])
     app[STORE] = store
+    app[LIVE] = LiveLists(store)
+    app[RENDERED] = RenderedHours()
+    app[FLIGHTS] = Flights()
     app.add_routes(
         [
             web.get("/files", listings.channels),

@@ -41,6 +41,11 @@ def parse_range(query: Iterable[tuple[str, str]]) -> Range:
     return wanted
 
 
+def wants_delta(query: Iterable[tuple[str, str]]) -> bool:
+    """Tell whether a player asks for a delta update (rfc8216bis §6.2.5.1)."""
+    return any(name == "_HLS_skip" and value in ("YES", "v2") for name, value in query)
+
+
 def parse_tombstones(query: Iterable[tuple[str, str]]) -> bool:
     """Read `tombstones`, which is false unless said, in any case of letters. Raises RequestError.
 

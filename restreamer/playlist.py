@@ -1,20 +1,29 @@
-"""From sequences to playlists: RFC 8216, as text. Pure."""
+"""Playlists as text (RFC 8216), in chunks that stay as they are when others change. Pure."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
+from operator import attrgetter
 
-from common.coverage import BestSequence, Hole
-from common.dateutil import format_utc
+from common.coverage import Hole, HourCoverage
+from common.dateutil import hour_name
 from common.segments import Segment
+from restreamer.chunks import Chunk
+from restreamer.ledger import Entry
 
-# Segments are fetched side by side, so a later one may be there first. So long a hole at the live edge is not shown,
-# and nothing after it: its segment may only be late, and what is once listed may not move (RFC 8216 §6.2.1).
-EDGE_HELD = timedelta(seconds=15)
+# Delta updates came with version 9, decimal durations with 3 (RFC 8216 §7, rfc8216bis §8).
+_VERSION = 3
+_DELTA_VERSION = 9
 
-# A range is past when it ended so long ago that nothing still under way belongs to it.
-PAST_AFTER = timedelta(seconds=60)
+# A delta update may leave out what is at least six target durations before the end (rfc8216bis §4.4.3.8).
+_SKIP_TARGETS = 6
+
+_SECOND = timedelta(seconds=1)
+
+# A stream that has just begun has shown few of its segments: the first may be the short rest of something.
+_FEW = 30
+_CAREFUL_TARGET = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,49 +35,97 @@ class Variant:
     average_bandwidth: int
 
 
-def until_live_edge(sequence: BestSequence, now: datetime) -> list[Segment | Hole]:
-    """Give what a playlist may list at `now`: all, but nothing from a hole on that is at the live edge."""
-    items: list[Segment | Hole] = []
-    for item in sequence:
-        if isinstance(item, Hole) and now - item.end < EDGE_HELD:
-            break
-        items.append(item)
-    return items
+def target_duration(durations: Iterable[timedelta]) -> int:
+    """Give the EXT-X-TARGETDURATION, in seconds, that none of the durations exceeds (RFC 8216 §4.3.3.1)."""
+    return max(1, math.ceil(max(durations, default=timedelta()) / _SECOND))
 
 
-def media_playlist(items: list[Segment | Hole], uri: Callable[[Segment], str], *, ended: bool) -> str:
-    """Write a media playlist (RFC 8216 §4.3.3) of at least one segment; `ended`: nothing will be added to it."""
-    longest = max(item.duration for item in items if isinstance(item, Segment))
-    lines = [
-        "#EXTM3U",
-        "#EXT-X-VERSION:3",  # decimal durations (§7)
-        f"#EXT-X-TARGETDURATION:{max(1, math.ceil(longest / timedelta(seconds=1)))}",
-        "#EXT-X-MEDIA-SEQUENCE:0",
-        *(["#EXT-X-PLAYLIST-TYPE:VOD"] if ended else []),
-        *_entries(items, uri),
-        *(["#EXT-X-ENDLIST"] if ended else []),
-    ]
-    return "\n".join(lines) + "\n"
+def live_target_duration(durations: Sequence[timedelta]) -> int:
+    """Give one that is to hold for what comes later, too: it may not change as long as the playlist lives."""
+    longest = target_duration(durations)
+    return longest if len(durations) >= _FEW else max(longest, _CAREFUL_TARGET)
 
 
-def _entries(items: list[Segment | Hole], uri: Callable[[Segment], str]) -> Iterator[str]:
-    listed = broken = False
-    for item in items:
-        if isinstance(item, Hole):
-            broken = listed
-            continue
-        if broken:
-            yield "#EXT-X-DISCONTINUITY"
-            broken = False
-        yield f"#EXT-X-PROGRAM-DATE-TIME:{format_utc(item.start)}"
-        yield f"#EXTINF:{item.duration / timedelta(seconds=1):.6f},"
-        yield uri(item)
-        listed = True
+@dataclass(frozen=True, slots=True)
+class RenderedHour:
+    """An hour, its entries as text, and the duration of the longest."""
+
+    hour: HourCoverage
+    chunk: Chunk
+    longest: timedelta
+
+
+def render_hour(base: str, hour: HourCoverage) -> RenderedHour:
+    """Write the segments of one hour; `base` is the address below which the hours' segments are."""
+    chunk = Chunk(_lines(base, hour.segments, {index for index, _ in hour.holes}))
+    return RenderedHour(hour, chunk, max(map(attrgetter("duration"), hour.segments)))
+
+
+def past_playlist(hours: Sequence[RenderedHour], gaps: Sequence[Hole | None]) -> list[Chunk]:
+    """Put together a playlist to which nothing will be added; `gaps`: the hole before each hour, and one after all."""
+    target = target_duration(hour.longest for hour in hours)
+    chunks = [Chunk(f"#EXTM3U\n#EXT-X-VERSION:{_VERSION}\n#EXT-X-TARGETDURATION:{target}\n#EXT-X-PLAYLIST-TYPE:VOD\n")]
+    for index, hour in enumerate(hours):
+        chunks += [_BREAK, hour.chunk] if index and gaps[index] is not None else [hour.chunk]
+    return [*chunks, END]
+
+
+# What stands before an entry that nothing promises to join the one before it (RFC 8216 §4.3.2.3).
+_BREAK = Chunk("#EXT-X-DISCONTINUITY\n")
+
+END = Chunk("#EXT-X-ENDLIST\n")
+
+
+def entries_chunk(base: str, entries: Sequence[Entry]) -> Chunk:
+    """Write entries of a ledger."""
+    breaks = {index for index, entry in enumerate(entries) if entry.broken}
+    return Chunk(_lines(base, [entry.segment for entry in entries], breaks))
+
+
+def _lines(base: str, segments: Sequence[Segment], breaks: set[int]) -> str:
+    """Write segments, with a discontinuity before those at `breaks`: the hot path of a playlist of days."""
+    lasts: dict[timedelta, str] = {}
+    lines = []
+    hour, hour_ends = "", None
+    for index, (start, duration, _, _, name) in enumerate(segments):
+        if hour_ends is None or start >= hour_ends:
+            hour = hour_name(start)
+            hour_ends = start.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+        text = lasts.get(duration)
+        if text is None:
+            text = lasts[duration] = f"{duration / _SECOND:.6f}"
+        if index in breaks:
+            lines.append("#EXT-X-DISCONTINUITY\n")
+        lines.append(
+            f"#EXT-X-PROGRAM-DATE-TIME:{hour}:{name[:12]}Z\n#EXTINF:{text},\n{base}/{hour}/{name}\n",
+        )
+    return "".join(lines)
+
+
+def live_head(target: int, first: int, first_break: int, *, skipped: int = 0) -> Chunk:
+    """Begin a live playlist with the numbers of its first entry, with `skipped` entries left out by a delta update."""
+    return Chunk(
+        f"#EXTM3U\n#EXT-X-VERSION:{_DELTA_VERSION if skipped else _VERSION}\n#EXT-X-TARGETDURATION:{target}\n"
+        f"#EXT-X-SERVER-CONTROL:CAN-SKIP-UNTIL={_SKIP_TARGETS * target:.1f}\n"
+        f"#EXT-X-MEDIA-SEQUENCE:{first}\n"
+        + (f"#EXT-X-DISCONTINUITY-SEQUENCE:{first_break}\n" if first_break else "")
+        + (f"#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}\n" if skipped else "")
+    )
+
+
+def skippable(entries: Sequence[Entry], target: int) -> int:
+    """Count the entries that a delta update leaves out: those before the skip boundary (rfc8216bis §6.2.5.1)."""
+    left = timedelta(seconds=_SKIP_TARGETS * target)
+    count = len(entries)
+    while count and left > timedelta():
+        count -= 1
+        left -= entries[count].segment.duration
+    return count
 
 
 def multivariant_playlist(variants: list[Variant]) -> str:
     """Write a multivariant playlist (RFC 8216 §4.3.4), the best variant first."""
-    lines = ["#EXTM3U", "#EXT-X-VERSION:3"]
+    lines = ["#EXTM3U", f"#EXT-X-VERSION:{_VERSION}"]
     for variant in sorted(variants, key=lambda variant: -variant.bandwidth):
         lines += [
             f"#EXT-X-STREAM-INF:BANDWIDTH={variant.bandwidth},AVERAGE-BANDWIDTH={variant.average_bandwidth}",

@@ -1,48 +1,108 @@
 """The routes that show the store as playlists."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote, urlencode
 
 from aiohttp import web
 
-from common.coverage import BestSequence, Hole
+from common.coverage import BestSequence
 from common.dateutil import format_utc
-from common.segments import Segment
 from common.store import Store
 from common.web import RequestError
-from restreamer.disk import off_loop
-from restreamer.keys import STORE
-from restreamer.params import Range, implicit_range, parse_range
-from restreamer.playlist import PAST_AFTER, Variant, media_playlist, multivariant_playlist, until_live_edge
+from restreamer.answers import Answer, Flights, respond
+from restreamer.chunks import Chunk
+from restreamer.keys import FLIGHTS, LIVE, RENDERED, STORE
+from restreamer.live import Key, LiveLists
+from restreamer.params import Range, implicit_range, parse_range, wants_delta
+from restreamer.playlist import (
+    END,
+    Variant,
+    live_head,
+    multivariant_playlist,
+    past_playlist,
+    skippable,
+)
+from restreamer.rendered import RenderedHours
 
-_MEDIA_TYPE = "application/vnd.apple.mpegurl"
+# A range is past when it ended so long ago that nothing still under way belongs to it.
+PAST_AFTER = timedelta(seconds=60)
+
+# Who has followed a range while it was live, gets its end from the same list.
+_LIVE_UNTIL = timedelta(minutes=10)
 
 # How far back a quality's bit rate is looked at.
 _RATE_OVER = timedelta(minutes=1)
 
+# A past range may still be completed by what other nodes have.
+_PAST_SECONDS = 60
 
-async def media(request: web.Request) -> web.Response:
+
+async def media(request: web.Request) -> web.StreamResponse:
     """Answer `GET /playlist/C/Q.m3u8`: the media playlist of a range; one without an end is live."""
     info = request.match_info
     wanted = parse_range(request.query.items())
-    now = datetime.now(UTC)
-    return _playlist(
-        await off_loop(lambda: _media(request.app[STORE], info["channel"], info["quality"], wanted, now).encode())
-    )
+    delta = wants_delta(request.query.items())
+    asked = _Asked(request.app[STORE], info["channel"], info["quality"], wanted, datetime.now(UTC))
+    lists, rendered = request.app[LIVE], request.app[RENDERED]
+    flights: Flights = request.app[FLIGHTS]
+    packed = "gzip" in request.headers.get("Accept-Encoding", "")
+    key = (asked.channel, asked.quality, wanted, delta, packed)
+    answer = await flights.share(key, lambda: _media(asked, lists, rendered, delta=delta).prepared(packed=packed))
+    return await respond(request, answer)
 
 
-def _media(store: Store, channel: str, quality: str, wanted: Range, now: datetime) -> str:
-    sequence = _sequence(store, channel, quality, wanted, now)
-    ended = wanted.end is not None and wanted.end + PAST_AFTER < now
-    items = [] if sequence is None else list(sequence) if ended else until_live_edge(sequence, now)
-    if all(isinstance(item, Hole) for item in items):
-        raise _nothing(f"{channel}/{quality}", wanted)
-    base = f"../../segments/{quote(channel, safe='')}/{quote(quality, safe='')}"
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A media playlist that was asked for at `now`."""
 
-    def uri(segment: Segment) -> str:
-        return f"{base}/{segment.hour}/{segment.name}"
+    store: Store
+    channel: str
+    quality: str
+    wanted: Range
+    now: datetime
 
-    return media_playlist(items, uri, ended=ended)
+    @property
+    def base(self) -> str:
+        """Where the segments of the quality are, seen from its playlist."""
+        return f"../../segments/{quote(self.channel, safe='')}/{quote(self.quality, safe='')}"
+
+    @property
+    def is_past(self) -> bool:
+        """Whether the range is past and can no longer grow."""
+        return self.wanted.end is not None and self.wanted.end + PAST_AFTER < self.now
+
+
+def _media(asked: _Asked, lists: LiveLists, rendered: RenderedHours, *, delta: bool) -> Answer:
+    key = Key(asked.channel, asked.quality, asked.wanted.start)
+    end = asked.wanted.end
+    if asked.is_past and not (end is not None and asked.now < end + _LIVE_UNTIL and lists.is_read(key)):
+        return _past(asked, rendered)
+    recorded = asked.store.span(asked.channel, asked.quality)
+    if recorded is None:
+        raise _nothing(f"{asked.channel}/{asked.quality}", asked.wanted)
+    start, until = implicit_range(asked.wanted, recorded, asked.now)
+    if start > until:
+        raise _nothing(f"{asked.channel}/{asked.quality}", asked.wanted)
+    with lists.reading(key, asked.base, start, asked.now) as live:
+        if live is None or live.note is None:
+            raise _nothing(f"{asked.channel}/{asked.quality}", asked.wanted)
+        ledger, target = live.ledger, live.note.target
+        seconds = max(1, target // 2)
+        if end is not None:
+            chunks = [live.until(end), *([END] if asked.is_past else [])]
+            return Answer([live_head(target, ledger.first, ledger.first_break), *chunks], seconds)
+        skipped = skippable(ledger.entries, target) if delta else 0
+        chunks = [live.newest(skipped)] if skipped else live.chunks()
+        return Answer([live_head(target, ledger.first, ledger.first_break, skipped=skipped), *chunks], seconds)
+
+
+def _past(asked: _Asked, rendered: RenderedHours) -> Answer:
+    sequence = _sequence(asked.store, asked.channel, asked.quality, asked.wanted, asked.now)
+    if sequence is None:
+        raise _nothing(f"{asked.channel}/{asked.quality}", asked.wanted)
+    hours = [rendered.render(asked.base, hour) for hour in sequence.hours]
+    return Answer(past_playlist(hours, sequence.gaps), _PAST_SECONDS)
 
 
 def _sequence(store: Store, channel: str, quality: str, wanted: Range, now: datetime) -> BestSequence | None:
@@ -62,12 +122,20 @@ def _nothing(what: str, wanted: Range) -> RequestError:
     return RequestError(f"Nothing is recorded of {what}{where}.", status=404)
 
 
-async def multivariant(request: web.Request) -> web.Response:
+async def multivariant(request: web.Request) -> web.StreamResponse:
     """Answer `GET /playlist/C.m3u8`: the qualities, each with its playlist for the same `start` and `end`."""
     channel = request.match_info["channel"]
     wanted = parse_range(request.query.items())
     now = datetime.now(UTC)
-    return _playlist(await off_loop(lambda: _multivariant(request.app[STORE], channel, wanted, now).encode()))
+    store = request.app[STORE]
+    packed = "gzip" in request.headers.get("Accept-Encoding", "")
+    key = (channel, wanted, packed)
+    return await respond(
+        request,
+        await request.app[FLIGHTS].share(
+            key, lambda: Answer([Chunk(_multivariant(store, channel, wanted, now))], 1).prepared(packed=packed)
+        ),
+    )
 
 
 def _multivariant(store: Store, channel: str, wanted: Range, now: datetime) -> str:
@@ -94,7 +162,3 @@ def _bit_rates(store: Store, channel: str, quality: str, sequence: BestSequence)
     peak = max(8 * size / segment.duration.total_seconds() for size, segment in zip(sizes, newest, strict=True))
     average = 8 * sum(sizes) / sum(segment.duration.total_seconds() for segment in newest)
     return round(peak), round(average)
-
-
-def _playlist(body: bytes) -> web.Response:
-    return web.Response(body=body, content_type=_MEDIA_TYPE, charset="utf-8", headers={"Cache-Control": "no-cache"})

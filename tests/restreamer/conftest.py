@@ -1,6 +1,7 @@
 """A store with recordings, and the restreamer that serves it over a real socket."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -45,7 +46,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def put(store: Store) -> Put:
-    """Give a function that records a segment; a start without a date is a clock time (UTC) of 2026-03-01."""
+    """Give a function that records a segment as of its end; a start without a date is a time (UTC) of 2026-03-01."""
 
     def record(
         start: str | datetime,
@@ -59,7 +60,10 @@ def put(store: Store) -> Put:
         moment = start if isinstance(start, datetime) else datetime.fromisoformat(f"2026-03-01T{start}+00:00")
         writer = SegmentWriter(store, channel, quality, moment, timedelta(seconds=seconds))
         writer.write(data or moment.isoformat().encode())
-        return writer.commit(kind)
+        segment = writer.commit(kind)
+        came = min(segment.end, datetime.now(UTC)).timestamp()
+        os.utime(store.segment_path(channel, quality, segment), (came, came))
+        return segment
 
     return record
 

@@ -7,17 +7,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from common.coverage import JOIN_TOLERANCE, best_sequence, cover_hour
-from common.segments import Segment, SegmentType, make_segment
-from restreamer.ledger import EDGE_HELD, Arrival, Ledger, open_ledger
+from common.segments import Arrival, Segment, SegmentType, make_segment
+from restreamer.ledger import EDGE_HELD, Ledger, open_ledger
 
 START = datetime(2026, 3, 1, 18, 30, tzinfo=UTC)
 LENGTH = timedelta(seconds=2)
 FULL, SUSPECT, PARTIAL = SegmentType.FULL, SegmentType.SUSPECT, SegmentType.PARTIAL
-RANK = {FULL: 2, SUSPECT: 1, PARTIAL: 0}
-
-
-def merit(segment: Segment) -> tuple[int, timedelta]:
-    return RANK[segment.type], segment.duration
 
 
 def seg(number: float, kind: SegmentType = FULL, content: str = "") -> Segment:
@@ -42,7 +37,7 @@ def opened(arrivals: Iterable[Arrival], at: datetime) -> Ledger:
     there = [a for a in arrivals if a.at <= at and not (a.hidden and a.hidden <= at)]
     times = {a.segment: a.at for a in there}
     candidates = cover_hour(times, lambda _: 0)
-    return open_ledger(best_sequence([candidates], START, at), times.__getitem__, at, merit)
+    return open_ledger(best_sequence([candidates], START, at), times.__getitem__, at)
 
 
 def listed(ledger: Ledger) -> list[str]:

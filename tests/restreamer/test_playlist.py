@@ -17,7 +17,18 @@ from hypothesis import strategies as st
 from common.coverage import BestSequence, Hole, best_sequence, cover_hour
 from common.dateutil import HOUR
 from common.segments import Segment, SegmentType, make_segment
-from restreamer.playlist import EDGE_HELD, Variant, media_playlist, multivariant_playlist, until_live_edge
+from restreamer.chunks import Chunk
+from restreamer.ledger import Entry as Listed
+from restreamer.playlist import (
+    Variant,
+    entries_chunk,
+    live_head,
+    live_target_duration,
+    multivariant_playlist,
+    past_playlist,
+    render_hour,
+    skippable,
+)
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 FAR = NOON + timedelta(days=1)
@@ -35,16 +46,27 @@ def sequence(segments: Iterable[Segment], start: float = 0.0, end: float = 60.0)
     return best_sequence([cover_hour(segments, lambda _: 0)], at(start), at(end))
 
 
+BASE = "../../segments/c/q"
+
+
 def uri(segment: Segment) -> str:
-    return f"../../segments/c/q/{segment.hour}/{segment.name}"
+    return f"{BASE}/{segment.hour}/{segment.name}"
 
 
-def read(items: list[Segment | Hole], *, ended: bool = True) -> Any:  # noqa: ANN401 - m3u8 has no types
-    return m3u8.loads(media_playlist(items, uri, ended=ended))
+def text_of(chunks: Iterable[Chunk]) -> str:
+    return b"".join(chunk.text for chunk in chunks).decode()
 
 
-def starts(items: Iterable[Segment | Hole]) -> list[float]:
-    return [(item.start - NOON).total_seconds() for item in items if isinstance(item, Segment)]
+def past(found: BestSequence) -> str:
+    return text_of(past_playlist([render_hour(BASE, hour) for hour in found.hours], found.gaps))
+
+
+def live(listed: list[Listed], target: int = 2, first: int = 0, first_break: int = 0, skipped: int = 0) -> str:
+    return text_of([live_head(target, first, first_break, skipped=skipped), entries_chunk(BASE, listed[skipped:])])
+
+
+def read(found: BestSequence) -> Any:  # noqa: ANN401 - m3u8 has no types
+    return m3u8.loads(past(found))
 
 
 @dataclass
@@ -86,12 +108,11 @@ any_segments = st.lists(
 @given(any_segments)
 def test_what_is_listed_keeps_the_standard(segments: list[Segment]) -> None:
     """The sequence comes out as it is: times, durations and addresses; a discontinuity at each hole between, only."""
-    items = list(sequence(segments))
-    listed = [item for item in items if isinstance(item, Segment)]
+    best = sequence(segments)
+    items, listed = list(best), best.segments
     if not listed:
         return
-    text = media_playlist(items, uri, ended=True)
-    found = list(entries(text))
+    found = list(entries(past(best)))
     target = int(found[0].tags["#EXT-X-TARGETDURATION"])
     assert [entry.uri for entry in found] == [uri(segment) for segment in listed]
     for segment, entry in zip(listed, found, strict=True):
@@ -106,116 +127,118 @@ def test_what_is_listed_keeps_the_standard(segments: list[Segment]) -> None:
     assert marked == broken - {listed[0].start}
 
 
-@given(any_segments, st.booleans())
-def test_others_read_what_is_written(segments: list[Segment], ended: bool) -> None:  # noqa: FBT001 - drawn
-    """The m3u8 library reads the same segments; the list is closed, and a VOD, if and only if it has ended."""
-    items = list(sequence(segments))
-    listed = [item for item in items if isinstance(item, Segment)]
-    if not listed:
+@given(any_segments)
+def test_others_read_what_is_written(segments: list[Segment]) -> None:
+    """The m3u8 library reads the same segments, of a list that is closed and a VOD."""
+    best = sequence(segments)
+    if not best.segments:
         return
-    found = read(items, ended=ended)
-    assert [(entry.uri, entry.program_date_time) for entry in found.segments] == [(uri(s), s.start) for s in listed]
+    found = read(best)
+    assert [(entry.uri, entry.program_date_time) for entry in found.segments] == [
+        (uri(segment), segment.start) for segment in best.segments
+    ]
     assert not found.segments[0].discontinuity
-    assert found.target_duration == max(1, math.ceil(max(s.duration for s in listed).total_seconds()))
-    assert (found.version, found.media_sequence) == (3, 0)
-    assert (found.is_endlist, found.playlist_type) == ((True, "vod") if ended else (False, None))
+    longest = max(segment.duration for segment in best.segments)
+    assert found.target_duration == max(1, math.ceil(longest.total_seconds()))
+    assert (found.version, found.is_endlist, found.playlist_type) == (3, True, "vod")
 
 
-def test_the_text_is_as_expected() -> None:
+def test_the_text_of_the_past_is_as_expected() -> None:
     """A playlist with a hole at either end and one between, in full."""
-    items = list(sequence([seg(2), seg(4, 1.966667), seg(10)]))
-    assert media_playlist(items, lambda segment: segment.hash, ended=True) == (
+    first, second, third = seg(2), seg(4, 1.966667), seg(10)
+    assert past(sequence([first, second, third])) == (
         "#EXTM3U\n"
         "#EXT-X-VERSION:3\n"
         "#EXT-X-TARGETDURATION:2\n"
-        "#EXT-X-MEDIA-SEQUENCE:0\n"
         "#EXT-X-PLAYLIST-TYPE:VOD\n"
         "#EXT-X-PROGRAM-DATE-TIME:2026-03-01T12:00:02.000000Z\n"
         "#EXTINF:2.000000,\n"
-        "h2_000000\n"
+        f"{uri(first)}\n"
         "#EXT-X-PROGRAM-DATE-TIME:2026-03-01T12:00:04.000000Z\n"
         "#EXTINF:1.966667,\n"
-        "h4_000000\n"
+        f"{uri(second)}\n"
         "#EXT-X-DISCONTINUITY\n"
         "#EXT-X-PROGRAM-DATE-TIME:2026-03-01T12:00:10.000000Z\n"
         "#EXTINF:2.000000,\n"
-        "h10_000000\n"
+        f"{uri(third)}\n"
         "#EXT-X-ENDLIST\n"
     )
+
+
+def test_the_text_of_what_is_live_is_as_expected() -> None:
+    """A live list is open, begins with the numbers of its first entry, and offers delta updates."""
+    listed = [Listed(seg(4), broken=True), Listed(seg(6), broken=False)]
+    assert live(listed, first=7, first_break=2) == (
+        "#EXTM3U\n"
+        "#EXT-X-VERSION:3\n"
+        "#EXT-X-TARGETDURATION:2\n"
+        "#EXT-X-SERVER-CONTROL:CAN-SKIP-UNTIL=12.0\n"
+        "#EXT-X-MEDIA-SEQUENCE:7\n"
+        "#EXT-X-DISCONTINUITY-SEQUENCE:2\n"
+        "#EXT-X-DISCONTINUITY\n"
+        "#EXT-X-PROGRAM-DATE-TIME:2026-03-01T12:00:04.000000Z\n"
+        "#EXTINF:2.000000,\n"
+        f"{uri(seg(4))}\n"
+        "#EXT-X-PROGRAM-DATE-TIME:2026-03-01T12:00:06.000000Z\n"
+        "#EXTINF:2.000000,\n"
+        f"{uri(seg(6))}\n"
+    )
+
+
+@given(st.lists(durations, max_size=40), st.integers(1, 12))
+def test_a_delta_update_and_what_is_known_make_the_whole(lasts: list[float], target: int) -> None:
+    """What is skipped lies before the skip boundary, and is as much as may be (rfc8216bis §6.2.5.1)."""
+    listed = [Listed(seg(20.0 * n, min(seconds, target)), broken=n % 5 == 3) for n, seconds in enumerate(lasts)]
+    skipped = skippable(listed, target)
+    sent = [entry.segment.duration for entry in listed[skipped:]]
+    boundary = timedelta(seconds=6 * target)
+    assert sum(sent, timedelta()) >= boundary or skipped == 0
+    assert not sent or sum(sent[1:], timedelta()) < boundary
+    if skipped:
+        update = live(listed, target, skipped=skipped)
+        assert f"#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}\n" in update
+        assert "#EXT-X-VERSION:9\n" in update
+        assert update[update.index("#EXT-X-PROGRAM") :] in live(listed, target)
+
+
+@pytest.mark.parametrize(
+    ("lasts", "target"), [([2.0] * 30, 2), ([2.0] * 29 + [2.1], 3), ([1.2], 6), ([2.0] * 29, 6), ([9.0], 9)]
+)
+def test_a_live_target_holds_for_what_may_come(lasts: list[float], target: int) -> None:
+    """With few segments seen the target duration is chosen with care, since it may not change."""
+    assert live_target_duration([timedelta(seconds=seconds) for seconds in lasts]) == target
 
 
 @pytest.mark.parametrize(("seconds", "target"), [(0.0, 1), (0.4, 1), (2.0, 2), (2.000001, 3), (9.99, 10)])
 def test_no_segment_exceeds_the_target(seconds: float, target: int) -> None:
     """The target duration is the longest segment's, in whole seconds upwards, and at least one."""
-    assert read([seg(0, 0.0), seg(0.1, seconds)]).target_duration == target
+    assert read(sequence([seg(0, 0.0), seg(0.1, seconds)])).target_duration == target
 
 
 def test_a_segment_without_a_duration_is_listed() -> None:
     """A segment that lasts no time is an entry like others."""
-    found = read(list(sequence([seg(0), seg(2, 0.0), seg(2.001), seg(4.001)], end=6.0)))
+    found = read(sequence([seg(0), seg(2, 0.0), seg(2.001), seg(4.001)], end=6.0))
     assert [entry.duration for entry in found.segments] == [2.0, 0.0, 2.0, 2.0]
     assert not any(entry.discontinuity for entry in found.segments)
 
 
 def test_a_hole_is_marked_after_a_segment_that_is_not_full() -> None:
     """Where two segments touch and the first is not full, there is a discontinuity too: nothing promises they join."""
-    found = read(list(sequence([seg(0), seg(2, kind=SegmentType.SUSPECT), seg(4)], end=6.0)))
+    found = read(sequence([seg(0), seg(2, kind=SegmentType.SUSPECT), seg(4)], end=6.0))
     assert [entry.discontinuity for entry in found.segments] == [False, False, True]
-
-
-@pytest.mark.parametrize(
-    ("age", "shown"),
-    [(timedelta(0), 2), (EDGE_HELD - timedelta(microseconds=1), 2), (EDGE_HELD, 3), (timedelta(days=1), 3)],
-)
-def test_a_young_hole_holds_the_edge_back(age: timedelta, shown: int) -> None:
-    """Nothing after a hole is listed until the hole is so old that its segment is not only late."""
-    items = until_live_edge(sequence([seg(0), seg(2), seg(6)], end=8.0), at(6) + age)
-    assert len(starts(items)) == shown
-    assert read(items, ended=False).segments[-1].discontinuity == (shown == 3)
-
-
-def test_a_late_segment_lets_the_edge_go_on() -> None:
-    """When a hole that held the edge is filled, what comes after it is listed at once, without a discontinuity."""
-    now = at(8)
-    assert starts(until_live_edge(sequence([seg(0), seg(4), seg(6)], end=8.0), now)) == [0]
-    filled = until_live_edge(sequence([seg(0), seg(2), seg(4), seg(6)], end=8.0), now)
-    assert starts(filled) == [0, 2, 4, 6]
-    assert not any(entry.discontinuity for entry in read(filled, ended=False).segments)
-
-
-def test_the_first_of_two_young_holes_holds() -> None:
-    """Old holes stand; from the first young one on nothing is listed."""
-    segments = [seg(0), seg(4), seg(20), seg(26)]
-    assert starts(until_live_edge(sequence(segments, end=28.0), at(28))) == [0, 4]
-
-
-def test_a_hole_at_the_start_holds_as_well() -> None:
-    """A range whose first segment may only be late lists nothing yet."""
-    assert starts(until_live_edge(sequence([seg(4)], end=6.0), at(6))) == []
-    assert starts(until_live_edge(sequence([seg(4)], end=6.0), at(4) + EDGE_HELD)) == [4]
-
-
-@given(any_segments, st.floats(0, 90), st.floats(0, 30))
-def test_time_only_appends(segments: list[Segment], seconds: float, later: float) -> None:
-    """As time goes by and nothing arrives, the list only grows at its end (RFC 8216 §6.2.1)."""
-    found = sequence(segments, end=3600.0)
-    earlier = starts(until_live_edge(found, at(seconds)))
-    assert starts(until_live_edge(found, at(seconds + later)))[: len(earlier)] == earlier
-    assert starts(until_live_edge(found, FAR)) == starts(found)
 
 
 def test_hours_are_no_seams() -> None:
     """Where one hour joins the next there is no discontinuity, and each entry lies in its own hour."""
     hours = [cover_hour([seg(3596), seg(3598)], lambda _: 0), cover_hour([seg(3600), seg(3602)], lambda _: 0)]
-    items = list(best_sequence(hours, at(3596), NOON + HOUR))
-    found = read(items)
+    found = read(best_sequence(hours, at(3596), NOON + HOUR))
     assert not any(entry.discontinuity for entry in found.segments)
     assert [entry.uri.split("/")[-2] for entry in found.segments] == ["2026-03-01T12", "2026-03-01T12", "2026-03-01T13"]
 
 
 def test_addresses_do_not_begin_with_a_scheme() -> None:
     """The colon of a segment's name is not taken for a scheme's when the address is resolved (RFC 3986 §4.2)."""
-    address = urljoin("http://host:1/prefix/playlist/c/q.m3u8", read([seg(0)]).segments[0].uri)
+    address = urljoin("http://host:1/prefix/playlist/c/q.m3u8", read(sequence([seg(0)])).segments[0].uri)
     assert address == f"http://host:1/prefix/segments/c/q/2026-03-01T12/{seg(0).name}"
 
 

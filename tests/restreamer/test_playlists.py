@@ -1,5 +1,9 @@
 """Playlists over HTTP: of which range, with which addresses, and when there is none."""
 
+import asyncio
+import os
+import shutil
+import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,7 +18,10 @@ from yarl import URL
 from common.dateutil import format_utc
 from common.segments import Segment, SegmentType
 from common.store import Store
-from restreamer.playlist import EDGE_HELD, PAST_AFTER
+from common.web import serving
+from restreamer.ledger import EDGE_HELD
+from restreamer.main import make_app
+from restreamer.playlists import PAST_AFTER
 
 Put = Callable[..., Segment]
 
@@ -25,7 +32,7 @@ async def playlist(client: ClientSession, url: URL) -> Any:  # noqa: ANN401 - m3
     async with client.get(url) as response:
         assert response.status == 200, await response.text()
         assert response.content_type == "application/vnd.apple.mpegurl"
-        assert response.headers["Cache-Control"] == "no-cache"
+        assert response.headers["Cache-Control"].startswith("public, max-age=")
         assert response.headers["Access-Control-Allow-Origin"] == "*"
         return m3u8.loads(await response.text(), uri=str(url))
 
@@ -95,7 +102,7 @@ async def test_a_young_hole_holds_the_live_edge(url: URL, client: ClientSession,
 async def test_an_old_hole_stands(url: URL, client: ClientSession, put: Put, now: datetime) -> None:
     """A hole that is no longer young is a discontinuity of the live playlist."""
     put(now - EDGE_HELD - timedelta(seconds=10))
-    put(now - EDGE_HELD - timedelta(seconds=2), 15.0)
+    put(now - EDGE_HELD - timedelta(seconds=4))
     found = await playlist(client, url / "playlist/chan/source.m3u8")
     assert [entry.discontinuity for entry in found.segments] == [False, True]
 
@@ -144,6 +151,112 @@ async def test_what_is_not_complete_is_listed_and_then_broken(url: URL, client: 
     put("12:00:02")
     found = await playlist(client, url / "playlist/chan/source.m3u8" % PAST)
     assert [entry.discontinuity for entry in found.segments] == [False, True]
+
+
+async def test_what_has_not_changed_is_not_sent_again(url: URL, client: ClientSession, put: Put) -> None:
+    """With the tag of what it has, a client gets a 304; with another one, or after a change, the playlist."""
+    at = url / "playlist/chan/source.m3u8" % PAST
+    put("12:00:00")
+    async with client.get(at) as response:
+        tag = response.headers["ETag"]
+        assert response.headers["Vary"] == "Accept-Encoding"
+    async with client.get(at, headers={"If-None-Match": f'"other", {tag}'}) as response:
+        assert (response.status, await response.read(), response.headers["ETag"]) == (304, b"", tag)
+    put("12:00:02")
+    async with client.get(at, headers={"If-None-Match": tag}) as response:
+        assert response.status == 200
+        assert response.headers["ETag"] != tag
+
+
+async def test_compressed_or_not_it_is_the_same(url: URL, client: ClientSession, put: Put, now: datetime) -> None:
+    """A client that takes gzip gets that, another one plain text; both read the same, and HEAD has the same headers."""
+    for n in range(400):
+        put(now - timedelta(seconds=2 * n + 2))
+    at = url / "playlist/chan/source.m3u8" % {"start": format_utc(now - timedelta(minutes=20))}
+    async with client.get(at, headers={"Accept-Encoding": "identity"}) as plain, client.get(at) as packed:
+        assert "Content-Encoding" not in plain.headers
+        assert packed.headers["Content-Encoding"] == "gzip"
+        assert int(packed.headers["Content-Length"]) < int(plain.headers["Content-Length"]) / 3
+        assert packed.headers["ETag"] != plain.headers["ETag"]
+        assert await plain.text() == await packed.text()
+    async with client.head(at) as head:
+        assert head.headers["Content-Length"] == packed.headers["Content-Length"]
+        assert await head.read() == b""
+
+
+async def test_a_delta_update_is_short(url: URL, client: ClientSession, put: Put, now: datetime) -> None:
+    """Who asks for a delta update of a long list gets its end only, and how much was left out."""
+    for n in range(100):
+        put(now - timedelta(seconds=2 * n + 2))
+    query = {"start": format_utc(now - timedelta(minutes=5))}
+    at = url / "playlist/chan/source.m3u8"
+    whole = await playlist(client, at % query)
+    async with client.get(at % (query | {"_HLS_skip": "YES"})) as response:
+        update = await response.text()
+    left = update.count("#EXTINF")
+    assert f"#EXT-X-SKIP:SKIPPED-SEGMENTS={len(whole.segments) - left}\n" in update
+    assert 6 <= left < 10
+    assert update.rstrip().endswith(whole.segments[-1].uri)
+
+
+async def test_a_new_server_goes_on_with_the_same_list(
+    url: URL, client: ClientSession, put: Put, store: Store, now: datetime
+) -> None:
+    """What a live list has left out stays out, and its target duration stays, after a restart too."""
+    first, third = put(now - timedelta(seconds=60)), put(now - timedelta(seconds=56))
+    at = url / "playlist/chan/source.m3u8" % {"start": format_utc(now - timedelta(minutes=2))}
+    before = await playlist(client, at)
+    assert times(before) == [first.start, third.start]
+    second = put(now - timedelta(seconds=58))
+    os.utime(store.segment_path("chan", "source", second))
+    fourth = put(now - timedelta(seconds=54))
+    os.utime(store.segment_path("chan", "source", fourth))
+    async with serving(make_app(Store(store.base)), "127.0.0.1", 0) as port:
+        for server in (url, URL(f"http://127.0.0.1:{port}")):
+            after = await playlist(client, server.join(at.relative()))
+            assert times(after) == [first.start, third.start, fourth.start]
+            assert after.target_duration == before.target_duration
+
+
+async def test_deleted_hours_leave_at_the_head(
+    url: URL, client: ClientSession, put: Put, store: Store, now: datetime
+) -> None:
+    """When an hour is deleted, a live list loses its entries at the head and counts them; a restart knows the count."""
+    this_hour = now.replace(minute=0, second=0, microsecond=0)
+    old = [put(this_hour - timedelta(seconds=seconds)) for seconds in (60, 58, 50, 48)]
+    new = [put(this_hour + timedelta(seconds=seconds)) for seconds in (10, 12)]
+    at = url / "playlist/chan/source.m3u8" % {"start": format_utc(this_hour - timedelta(minutes=2))}
+    assert times(await playlist(client, at)) == [segment.start for segment in old + new]
+    shutil.rmtree(store.folder("chan", "source") / old[0].hour)
+    async with serving(make_app(Store(store.base)), "127.0.0.1", 0) as port:
+        for server in (url, URL(f"http://127.0.0.1:{port}")):
+            async with client.get(server.join(at.relative())) as response:
+                text = await response.text()
+            assert "#EXT-X-MEDIA-SEQUENCE:4\n#EXT-X-DISCONTINUITY-SEQUENCE:1\n#EXT-X-DISCONTINUITY\n" in text
+            assert text.count("#EXTINF") == len(new)
+
+
+async def test_identical_requests_share_their_work(
+    url: URL, client: ClientSession, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten who ask for the same at the same time cause one look at the store."""
+    put("12:00:00")
+    looks = []
+    real = Store.sequence
+
+    def counted(*args: Any, **options: Any) -> Any:  # noqa: ANN401
+        looks.append(args)
+        gate.wait(10)
+        return real(*args, **options)
+
+    gate = threading.Event()
+    monkeypatch.setattr(Store, "sequence", counted)
+    at = url / "playlist/chan/source.m3u8" % PAST
+    asking = [asyncio.create_task(playlist(client, at)) for _ in range(10)]
+    await asyncio.wait(asking, timeout=0.3)
+    gate.set()
+    assert [len(found.segments) for found in await asyncio.gather(*asking)] == [1] * 10
+    assert len(looks) == 1
 
 
 # Multivariant playlists ---------------------------------------------------------------------------------------------

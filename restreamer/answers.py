@@ -1,0 +1,84 @@
+"""How playlists are sent: compressed if the client takes it, with an entity tag, identical requests worked out once."""
+
+import asyncio
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from restreamer.chunks import Chunk, etag, gzipped
+from restreamer.disk import off_loop
+
+_MEDIA_TYPE = "application/vnd.apple.mpegurl"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A playlist ready to be sent: its bytes in parts, its strong entity tag, the seconds for which it is fresh."""
+
+    parts: tuple[bytes, ...]
+    tag: str
+    packed: bool
+    fresh_seconds: int
+
+    @property
+    def size(self) -> int:
+        """The bytes of the body."""
+        return sum(map(len, self.parts))
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A playlist in chunks, and for how long it is fresh (seconds)."""
+
+    chunks: list[Chunk]
+    fresh_seconds: int
+
+    def prepared(self, *, packed: bool) -> Prepared:
+        """Make it ready, `packed` by gzip (RFC 1952) or plain. It takes its time."""
+        parts = tuple(gzipped(self.chunks)) if packed else tuple(chunk.text for chunk in self.chunks)
+        return Prepared(parts, etag(self.chunks) + ("-gzip" if packed else ""), packed, self.fresh_seconds)
+
+
+class Flights:
+    """Work under way: who asks for the same meanwhile, gets the same result."""
+
+    def __init__(self) -> None:
+        """Have nothing under way."""
+        self._under_way: dict[Hashable, asyncio.Task[Prepared]] = {}
+
+    async def share(self, key: Hashable, work: Callable[[], Prepared]) -> Prepared:
+        """Do the work in a thread, or wait for the same that is being done already. Raises what it raises."""
+        task = self._under_way.get(key)
+        if task is None:
+            task = self._under_way[key] = asyncio.create_task(off_loop(work))
+            task.add_done_callback(lambda done: self._land(key, done))
+        # a client that leaves must not take the work away from the others
+        return await asyncio.shield(task)
+
+    def _land(self, key: Hashable, task: "asyncio.Task[Prepared]") -> None:
+        del self._under_way[key]
+        if not task.cancelled():
+            task.exception()  # seen, even if all who asked have left
+
+
+async def respond(request: web.Request, answer: Prepared) -> web.StreamResponse:
+    """Send a playlist, or only that it has not changed (RFC 9110 §13.1.2)."""
+    headers = {
+        "ETag": f'"{answer.tag}"',
+        "Cache-Control": f"public, max-age={answer.fresh_seconds}",
+        "Vary": "Accept-Encoding",
+    }
+    known = request.if_none_match or ()
+    if any(tag.value in (answer.tag, "*") for tag in known):
+        return web.Response(status=304, headers=headers)
+    response = web.StreamResponse(headers=headers | ({"Content-Encoding": "gzip"} if answer.packed else {}))
+    response.content_type = _MEDIA_TYPE
+    response.charset = "utf-8"
+    response.content_length = answer.size
+    await response.prepare(request)
+    if request.method != "HEAD":
+        for part in answer.parts:
+            await response.write(part)
+    await response.write_eof()
+    return response
