@@ -24,17 +24,20 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("segments",),
     ("coverage",),
     ("cuts",),
+    ("codec_strings", "ticks"),
+    ("facts",),
     ("errors", "logs", "metrics", "waits"),
     ("db", "media", "store", "web"),
-    ("options", "recording", "service"),
+    ("options", "recording", "service", "sidecar"),
 )
-PURE = {"dateutil", "segments", "coverage", "cuts"}
+PURE = {"dateutil", "segments", "coverage", "cuts", "codec_strings", "ticks", "facts"}
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 
 # What computes and touches nothing: no clock, disk, network, loop, log. (`datetime` has a clock: see CLOCKS.)
 PURE_STDLIB = {
     "__future__", "base64", "binascii", "bisect", "collections", "dataclasses", "datetime", "decimal", "enum",
-    "fractions", "functools", "hashlib", "heapq", "itertools", "math", "operator", "re", "string", "types", "typing",
+    "fractions", "functools", "hashlib", "heapq", "itertools", "json", "math", "operator", "re", "string", "types",
+    "typing",
 }  # fmt: skip
 CLOCKS = {"now", "today", "utcnow"}
 ACTS = {"open", "print", "input", "exec", "eval", "__import__"}
