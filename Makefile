@@ -5,13 +5,13 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
-PACKAGES := $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
+PACKAGES := $(filter-out bench,$(patsubst %/__init__.py,%,$(wildcard */__init__.py)))
 
 # Folders are among them, so that a file that has gone is noticed too.
 SOURCES := $(shell find $(PACKAGES) -not -name __pycache__ -not -path '*/__pycache__/*' -not -path '*/vendor*') \
 	schema.sql pyproject.toml hatch_build.py package-lock.json
 
-# Two workers: the tests start servers and ffmpeg, and the machines that run them have two cores.
+# By file, since the tests of one share what is dear to start. Two workers: they start servers and ffmpeg, and the machines that run them have two cores.
 JOBS ?= 2
 
 .PHONY: help run test lint types bench constraints lock clean
@@ -21,10 +21,10 @@ help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.installed  ## record, replay and cut on this machine: a demo stream, or ARGS="--channel NAME=URL"
-	@exec $(BIN)/respool up --data data $(ARGS)
+	@exec $(BIN)/respool up $(ARGS)
 
 test: $(VENV)/.installed $(VENV)/.tools  ## the tests, against the built wheel: all, or ARGS="tests/common -k hours"
-	@RESPOOL_TEST_WHEEL=1 $(BIN)/pytest --numprocesses $(JOBS) --dist worksteal $(ARGS)
+	@RESPOOL_TEST_WHEEL=1 $(BIN)/pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 lint: $(VENV)/.tools  ## ruff: rules and format
 	@$(BIN)/ruff check

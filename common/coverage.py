@@ -9,25 +9,24 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from itertools import chain, groupby
-from operator import add, attrgetter, is_, sub
+from operator import add, attrgetter, lt, sub
 
 from common.dateutil import format_utc
 from common.segments import Segment, SegmentType
 
 # Neighbours whose gap or overlap is at most this join: names carry rounded durations.
 JOIN_TOLERANCE = timedelta(milliseconds=10)
+_OVERLAP = -JOIN_TOLERANCE
 
 # The same content under two start times at most this far apart is one moment that two nodes have dated differently.
 SAME_MOMENT = timedelta(seconds=5)
 
-_RANK = {SegmentType.FULL: 2, SegmentType.SUSPECT: 1, SegmentType.PARTIAL: 0}
+_BEST_FIRST = (SegmentType.FULL, SegmentType.SUSPECT, SegmentType.PARTIAL)
 _start = attrgetter("start")
 _duration = attrgetter("duration")
 _type = attrgetter("type")
 _hash = attrgetter("hash")
-_is_full = partial(is_, SegmentType.FULL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,24 +123,25 @@ def cover_hour(candidates: Iterable[Segment], size: Callable[[Segment], int]) ->
 
     `size` gives a candidate's bytes; it is asked only where type and duration leave two candidates equal.
     """
-    finished = sorted((item for item in candidates if item.type is not SegmentType.TEMP), key=_start)
-    best = tuple(finished if _all_differ(map(_start, finished), len(finished)) else _best_by_start(finished, size))
+    finished = sorted(candidates, key=_start)
+    if SegmentType.TEMP in set(map(_type, finished)):
+        finished = [item for item in finished if item.type is not SegmentType.TEMP]
+    starts = list(map(_start, finished))
+    best = tuple(finished if all(map(lt, starts, starts[1:])) else _best_by_start(finished, size))
     twins = frozenset[str]()
-    if not _all_differ(map(_hash, best), len(best)):
+    if len(set(map(_hash, best))) < len(best):
         twins = frozenset(content for content, count in Counter(map(_hash, best)).items() if count > 1)
     alone = HourCoverage(best) if not twins and _all_join(best) else _walk(best, twins, None, {})
     return HourCandidates(best, twins, alone)
 
 
-def _all_differ(values: Iterable[object], count: int) -> bool:
-    return len(set(values)) == count
-
-
 def _all_join(best: tuple[Segment, ...]) -> bool:
     """Tell whether an hour is, as nearly all are, complete and seamless: a look that costs no Python per item."""
+    if not set(map(_type, best)) <= {SegmentType.FULL}:
+        return False
     ends = map(add, map(_start, best), map(_duration, best))
     gaps = set(map(sub, map(_start, best[1:]), ends))
-    return all(map(_is_full, map(_type, best))) and all(abs(gap) <= JOIN_TOLERANCE for gap in gaps)
+    return all(abs(gap) <= JOIN_TOLERANCE for gap in gaps)
 
 
 def _best_by_start(finished: list[Segment], size: Callable[[Segment], int]) -> Iterator[Segment]:
@@ -151,8 +151,12 @@ def _best_by_start(finished: list[Segment], size: Callable[[Segment], int]) -> I
 
 
 def _best(rivals: list[Segment], size: Callable[[Segment], int]) -> Segment:
-    most = max((_RANK[rival.type], rival.duration) for rival in rivals)
-    equals = [rival for rival in rivals if (_RANK[rival.type], rival.duration) == most]
+    equals: list[Segment] = []
+    for kind in _BEST_FIRST:
+        equals = equals or [rival for rival in rivals if rival.type is kind]
+    if len(equals) > 1:
+        longest = max(map(_duration, equals))
+        equals = [rival for rival in equals if rival.duration == longest]
     return equals[0] if len(equals) == 1 else max(equals, key=lambda rival: (size(rival), rival.hash, rival.name))
 
 
@@ -250,19 +254,20 @@ def _walk(
     overlapped = skewed = 0
     chosen_at = dict(taken)
     watched = twins.union(taken)
+    end = None if last is None else last.end
     for candidate in best:
         if candidate.hash in watched and _belongs_elsewhere(candidate, best, last, chosen_at):
             skewed += 1
             continue
-        if last is not None:
-            gap = candidate.start - last.end
-            if gap < -JOIN_TOLERANCE:
+        if last is not None and end is not None:
+            gap = candidate.start - end
+            if gap < _OVERLAP:
                 overlapped += 1
                 continue
             if chosen and (gap > JOIN_TOLERANCE or last.type is not SegmentType.FULL):
-                holes.append((len(chosen), Hole(min(last.end, candidate.start), candidate.start)))
+                holes.append((len(chosen), Hole(min(end, candidate.start), candidate.start)))
         chosen.append(candidate)
-        last = candidate
+        last, end = candidate, candidate.end
         if candidate.hash in watched:
             chosen_at[candidate.hash] = candidate.start
     segments = best if len(chosen) == len(best) else tuple(chosen)

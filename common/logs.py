@@ -16,7 +16,9 @@ def configure(level: str = "info", service: str | None = None) -> None:
     What libraries log through the standard library goes the same way, from warnings on.
     """
     pretty = sys.stderr.isatty()
-    renderer = structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer(sort_keys=False)
+    # plain traces: those of rich, if it is installed, show the values of all variables, tokens and all
+    console = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    renderer = console if pretty else structlog.processors.JSONRenderer(sort_keys=False)
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,

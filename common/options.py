@@ -18,7 +18,7 @@ def option(*names: str, **attributes: Any) -> Callable[[Command], Command]:  # n
     """Make an option whose variable is named after its flag and whose help says the default."""
     flag = next(name for name in names if name.startswith("--"))
     variable = "RESPOOL_" + flag.removeprefix("--").upper().replace("-", "_")
-    return click.option(*names, envvar=variable, show_envvar=True, show_default=True, **attributes)
+    return click.option(*names, **{"envvar": variable, "show_envvar": True, "show_default": True, **attributes})
 
 
 base_dir_option = option(

@@ -30,12 +30,11 @@ _CLOCK_TICK_NS = 50_000_000
 # In a longer range the hours that exist are listed; in a shorter one each that could exist is asked for.
 _LONG_RANGE = timedelta(days=31)
 
+# What Linux' file systems allow for one part of a path.
+_NAME_BYTES = 255
+
 # Some 400 bytes each; two weeks of one quality in segments of two seconds.
 _CACHED_SEGMENTS = 600_000
-
-# The longest name of one file or folder that Linux file systems take, in bytes.
-_LONGEST_NAME = 255
-_FORBIDDEN = frozenset("/\0")
 
 _OVERLAPPED = metrics.counter(
     "segments_overlapped", "Segments passed over: they overlap another.", "channel", "quality"
@@ -128,7 +127,7 @@ class Store:
             if cached is not None and cached.stamp == stamp:
                 self._hours.move_to_end(key)
                 return cached.candidates
-        fresh = cover_hour(self._visible(folder, channel, quality), lambda segment: _size(folder / segment.name))
+        fresh = cover_hour(self._visible(folder, channel, quality), lambda segment: _size(f"{folder}/{segment.name}"))
         _count_passed_over(channel, quality, fresh, cached)
         settled = looked_ns - stamp.changed_ns > _CLOCK_TICK_NS
         return self._keep(key, _CachedHour(stamp if settled else None, fresh))
@@ -148,10 +147,9 @@ class Store:
 
     def _visible(self, folder: Path, channel: str, quality: str) -> list[Segment]:
         """List an hour's segments, by name, without those that a tombstone hides; what is none is said once."""
-        names = sorted(_listing(folder))
-        hidden = {stem(name) for name in names if name.endswith(TOMBSTONE_SUFFIX)}
-        segments, strangers = parse_names(parse_hour(folder.name), names)
-        for name in strangers:
+        segments, others = parse_names(parse_hour(folder.name), sorted(_listing(folder)))
+        hidden = {stem(name) for name in others if name.endswith(TOMBSTONE_SUFFIX)}
+        for name in others:
             path = folder / name
             if not name.endswith(TOMBSTONE_SUFFIX) and path not in self._warned:
                 self._warned.add(path)
@@ -220,9 +218,17 @@ def component(name: str) -> str:
         size = len(name.encode())
     except UnicodeEncodeError:  # a lone surrogate: it has no place in a path
         size = 0
-    if not 0 < size <= _LONGEST_NAME or name.startswith(".") or not _FORBIDDEN.isdisjoint(name):
+    if not 0 < size <= _NAME_BYTES or name.startswith(".") or "/" in name or "\0" in name:
         raise BadPathError(f"{name[:200]!r} cannot be the name of something recorded.")
     return name
+
+
+def _is_component(name: str) -> bool:
+    try:
+        component(name)
+    except BadPathError:
+        return False
+    return True
 
 
 def _hour_component(name: str) -> str:
@@ -249,10 +255,10 @@ def _stamp(folder: Path) -> _Stamp | None:
     return _Stamp(found.st_ino, found.st_ctime_ns)
 
 
-def _size(path: Path) -> int:
+def _size(path: str) -> int:
     """Give a file's bytes, or -1 if it has gone since its folder was listed."""
     try:
-        return path.stat().st_size
+        return os.stat(path).st_size  # noqa: PTH116 - a fifth of the time of a Path, where two candidates are alike
     except FileNotFoundError:
         return -1
 
@@ -267,7 +273,7 @@ def _listing(folder: Path) -> list[str]:
 def _folders(parent: Path) -> list[str]:
     try:
         with os.scandir(parent) as entries:
-            return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+            return sorted(entry.name for entry in entries if _is_component(entry.name) and entry.is_dir())
     except (FileNotFoundError, NotADirectoryError):
         return []
 

@@ -1,6 +1,8 @@
 """HTTP, both ways: how our servers run and answer errors, how our clients behave, and what they may fetch."""
 
+import asyncio
 import errno
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -10,6 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import structlog
 from aiohttp import ClientSession, ClientTimeout, TCPConnector, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from common import metrics
 from common.errors import UserError
@@ -19,6 +22,9 @@ log = structlog.get_logger()
 USER_AGENT = f"respool/{version('respool')}"
 
 _REQUESTS = metrics.seconds("http_request", "Time to answer requests.", "route", "method", "status")
+
+# No status of HTTP's: how servers note that the client has left.
+_CLIENT_GONE = 499
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -41,12 +47,19 @@ class RequestError(Exception):
 async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn errors into JSON answers, log each request in one line, and measure it."""
     began = time.perf_counter()
-    response: web.StreamResponse | None = None
+    status = _CLIENT_GONE  # unless we come to an answer
     try:
         response = await _answer(request, handler)
-        return response
+        status = response.status
+    except web.HTTPException as redirect:
+        status = redirect.status
+        raise
     finally:
-        _account(request, response.status if response else 499, time.perf_counter() - began)
+        _account(request, status, time.perf_counter() - began)
+    if not response.prepared and request.writer.output_size and request.transport is not None:
+        # An error after another answer has begun: only a broken connection still tells that it is not whole.
+        request.transport.abort()
+    return response
 
 
 async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -55,8 +68,9 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     except RequestError as error:
         return error_response(error.status, str(error))
     except web.HTTPMethodNotAllowed as error:
-        answer = error_response(405, f"{error.method} is not possible here; try {' or '.join(error.allowed_methods)}.")
-        answer.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
+        allowed = sorted(error.allowed_methods)
+        answer = error_response(405, f"{error.method} is not possible here; try {' or '.join(allowed)}.")
+        answer.headers["Allow"] = ", ".join(allowed)
         return answer
     except web.HTTPNotFound:
         return error_response(404, f"There is nothing at {request.path[:200]}.")
@@ -64,9 +78,11 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         if error.status < HTTPStatus.BAD_REQUEST:
             raise
         return error_response(error.status, f"{error.reason}.")
-    except Exception:  # the edge of a request: whatever is wrong with one must not reach the client or the others
-        log.exception("request_failed", method=request.method, path=request.path)
-        return error_response(500, "Something went wrong here; the log says what.")
+    except Exception as error:  # the edge of a request: what is wrong with one must not reach the client or the others
+        left = isinstance(error, ConnectionError) and (request.transport is None or request.transport.is_closing())
+        if not left:
+            log.exception("request_failed", method=request.method, path=request.path)
+        return error_response(_CLIENT_GONE if left else 500, "Something went wrong here; the log says what.")
 
 
 def _account(request: web.Request, status: int, seconds: float) -> None:
@@ -78,7 +94,8 @@ def _account(request: web.Request, status: int, seconds: float) -> None:
 
 async def show_metrics(_: web.Request) -> web.Response:
     """Answer `GET /metrics`."""
-    return web.Response(body=metrics.render(), headers={"Content-Type": metrics.CONTENT_TYPE})
+    # in a thread: it reads files of /proc
+    return web.Response(body=await asyncio.to_thread(metrics.render), headers={"Content-Type": metrics.CONTENT_TYPE})
 
 
 @asynccontextmanager
@@ -87,6 +104,7 @@ async def serving(app: web.Application, host: str, port: int, *, flag: str = "--
 
     Raises UserError if the port is in use or may not be used, which names the `flag` that chooses it.
     """
+    logging.getLogger("aiohttp.server").addFilter(_is_no_mistake_of_a_client)
     # what is under way at a stop gets a second: a stop promises to take less than five
     runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
@@ -99,6 +117,11 @@ async def serving(app: web.Application, host: str, port: int, *, flag: str = "--
         yield runner.addresses[0][1]
     finally:
         await runner.cleanup()
+
+
+def _is_no_mistake_of_a_client(record: logging.LogRecord) -> bool:
+    """Tell what is worth a log line: anybody can send what is no HTTP, and would get one with a trace each time."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 def _cannot_listen(host: str, port: int, flag: str, error: OSError) -> str:

@@ -2,4 +2,4 @@
 
 from downloader.main import cli
 
-cli(prog_name="python -m downloader")
+cli(prog_name="python -m downloader", help_option_names=["-h", "--help"])

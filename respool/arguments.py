@@ -11,7 +11,7 @@ import click
 from common.dateutil import parse
 from common.errors import UserError
 from common.options import option
-from common.store import BadPathError, component
+from common.store import BadPathError, Store, component
 
 DATA_HELP = "The folder that holds everything: recordings, database, videos."
 
@@ -58,8 +58,20 @@ class TimeType(click.ParamType[datetime]):
 
 @contextmanager
 def said_plainly() -> Iterator[None]:
-    """Show a UserError as its sentence, and exit with 1."""
+    """Show a UserError, or what the disk refuses, as one sentence, and exit with 1."""
     try:
         yield
     except UserError as error:
         raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"{error.filename} cannot be used ({error.strerror}).") from error
+
+
+def recorded_span(store: Store, recording: Recording) -> tuple[datetime, datetime]:
+    """Give the first and the last moment of a recording. Raises UserError, which names what there is, if it is none."""
+    store.check_readable()
+    span = store.span(*recording)
+    if span is None:
+        known = ", ".join(f"{c}/{q}" for c in store.channels() for q in store.qualities(c)) or "nothing at all"
+        raise UserError(f"Nothing is recorded of {'/'.join(recording)}; there is {known} in {store.base}.")
+    return span

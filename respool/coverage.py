@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,12 +11,12 @@ from typing import Any
 import click
 
 from common.coverage import BestSequence, Hole
-from common.dateutil import HOUR, format_utc, hour_name, hours_touching
+from common.dateutil import HOUR, format_utc, hours_touching
 from common.errors import UserError
-from common.options import base_dir_option
-from common.segments import Segment, SegmentType
+from common.options import base_dir_option, option
+from common.segments import SegmentType
 from common.store import Store
-from respool.arguments import Recording, RecordingType, TimeType, said_plainly
+from respool.arguments import Recording, RecordingType, TimeType, recorded_span, said_plainly
 
 _CELL = timedelta(minutes=1)
 _CELLS = HOUR // _CELL
@@ -24,8 +24,8 @@ _CELLS = HOUR // _CELL
 # What is shown unless a range is named: the last day of the recording.
 _SHOWN = timedelta(hours=24)
 
-# What the rounding of durations may leave uncovered in a minute without a hole.
-_WHOLE = 0.995
+# A line for each hour: more than nine thousand of them are a mistyped year.
+_LONGEST = timedelta(days=400)
 
 _NOTHING, _SOME, _DOUBTFUL, _FULL, _OUTSIDE = "·", "▒", "▓", "█", " "
 _COLOURS = {_NOTHING: "red", _SOME: "yellow", _DOUBTFUL: "cyan", _FULL: "green"}
@@ -36,7 +36,7 @@ _LEGEND = {_FULL: "complete", _DOUBTFUL: "suspect or partial", _SOME: "with hole
 class HourPicture:
     """One hour: a character for each minute, the share covered (0 to 1) of what was asked, and the facts for JSON."""
 
-    hour: str
+    start: datetime
     cells: str
     share: float
     segments: dict[str, int]
@@ -44,56 +44,62 @@ class HourPicture:
 
 
 def picture_hour(start: datetime, sequence: BestSequence) -> HourPicture:
-    """Draw the hour that begins at `start`, of which `sequence` may cover a part only."""
-    cells = []
-    for number in range(_CELLS):
-        begin = max(start + number * _CELL, sequence.start)
-        end = min(start + (number + 1) * _CELL, sequence.end)
-        cells.append(_cell(sequence, begin, end) if begin < end else _OUTSIDE)
-    # the segments that reach in from the hour before are counted there
-    begun_here = [segment for segment in sequence.segments if segment.start >= start]
-    length = sequence.end - sequence.start
+    """Draw the hour that begins at `start`, of which `sequence` covers all or a part.
+
+    A minute is whole if no hole takes anything of it, and all of the hour is covered if no minute has a hole.
+    """
+    missing = [timedelta()] * _CELLS
+    for hole in sequence.holes:
+        for cell in _touched(start, hole.start, hole.end):
+            missing[cell] += _overlap(start + cell * _CELL, hole.start, hole.end)
+    segments = sequence.segments
+    odd = (segment for segment in segments if segment.type is not SegmentType.FULL)
+    doubtful = {cell for segment in odd for cell in _touched(start, segment.start, segment.end)}
+    asked = [_overlap(start + cell * _CELL, sequence.start, sequence.end) for cell in range(_CELLS)]
+    length = sum(asked, timedelta())
     return HourPicture(
-        hour_name(start),
-        "".join(cells),
-        _covered(sequence.segments, sequence.start, sequence.end) / length if length else 0.0,
-        dict(Counter(segment.type.value for segment in begun_here)),
+        start,
+        "".join(_cell(asked[cell], missing[cell], doubtful=cell in doubtful) for cell in range(_CELLS)),
+        1 - sum(missing, timedelta()) / length if length else 0.0,
+        # what reaches in from the hour before, or begins as this one ends, is counted there
+        dict(Counter(segment.type.value for segment in segments if start <= segment.start < start + HOUR)),
         tuple(sequence.holes),
     )
 
 
-def _cell(sequence: BestSequence, begin: datetime, end: datetime) -> str:
-    inside = [segment for segment in sequence.segments if segment.start < end and segment.end > begin]
-    share = _covered(inside, begin, end) / (end - begin)
-    if not inside or share == 0:
-        return _NOTHING
-    if share < _WHOLE:
-        return _SOME
-    return _FULL if all(segment.type is SegmentType.FULL for segment in inside) else _DOUBTFUL
+def _cell(asked: timedelta, missing: timedelta, *, doubtful: bool) -> str:
+    if not asked:
+        return _OUTSIDE
+    if missing:
+        return _NOTHING if missing >= asked else _SOME
+    return _DOUBTFUL if doubtful else _FULL
 
 
-def _covered(segments: Iterable[Segment], begin: datetime, end: datetime) -> timedelta:
-    return sum(
-        (max(timedelta(), min(segment.end, end) - max(segment.start, begin)) for segment in segments), timedelta()
-    )
+def _touched(start: datetime, begin: datetime, end: datetime) -> range:
+    """Give the cells of the hour at `start` that have a part in the time from `begin` to `end`."""
+    return range(max(0, (begin - start) // _CELL), min(_CELLS, -((start - end) // _CELL)))
+
+
+def _overlap(cell: datetime, begin: datetime, end: datetime) -> timedelta:
+    return max(timedelta(), min(cell + _CELL, end) - max(cell, begin))
 
 
 @click.command("coverage")
 @click.argument("recording", metavar="C/Q", type=RecordingType())
-@click.option("--start", type=TimeType(), help="The first moment to show; without it, a day before the end.")
-@click.option("--end", type=TimeType(), help="The last moment to show; without it, the end of the recording.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@option("--start", type=TimeType(), help="The first moment to show; without it, a day before the end.")
+@option("--end", type=TimeType(), help="The last moment to show; without it, the end of the recording.")
+@option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @base_dir_option
 def cli(*, recording: Recording, start: datetime | None, end: datetime | None, as_json: bool, base_dir: Path) -> None:
     """Show what is recorded of a channel: hours, holes and types, as a picture.
 
-    C/Q is a channel and a quality, such as demo/source. Each line is an hour in UTC, each character a minute.
+    C/Q is a channel and a quality, such as demo/source; times are ISO 8601, in UTC unless they name a zone. Each line
+    is an hour in UTC, each character a minute.
     """
+    store = Store(base_dir)
     with said_plainly():
-        store = Store(base_dir)
-        store.check_readable()
-        start, end = _range(store, recording, start, end)
-    hours = list(_pictures(store, recording, start, end))
+        start, end = _range(recorded_span(store, recording), start, end)
+        hours = list(_pictures(store, recording, start, end))
     if as_json:
         click.echo(json.dumps(_as_json(recording, start, end, hours), indent=2))
     else:
@@ -101,16 +107,15 @@ def cli(*, recording: Recording, start: datetime | None, end: datetime | None, a
 
 
 def _range(
-    store: Store, recording: Recording, start: datetime | None, end: datetime | None
+    recorded: tuple[datetime, datetime], start: datetime | None, end: datetime | None
 ) -> tuple[datetime, datetime]:
-    recorded = store.span(*recording)
-    if recorded is None:
-        known = ", ".join(f"{c}/{q}" for c in store.channels() for q in store.qualities(c)) or "nothing at all"
-        raise UserError(f"Nothing is recorded of {'/'.join(recording)}; there is {known} in {store.base}.")
     last = end if end is not None else recorded[1]
     first = start if start is not None else max(recorded[0], last - _SHOWN)
     if first >= last:
-        raise UserError("The range is empty: it must start before it ends.")
+        known = f"{format_utc(recorded[0])} to {format_utc(recorded[1])}"
+        raise UserError(f"The range is empty: it must start before it ends, and what is recorded is {known}.")
+    if last - first > _LONGEST:
+        raise UserError(f"The range is longer than {_LONGEST.days} days: is a year mistyped?")
     return first, last
 
 
@@ -129,7 +134,7 @@ def _as_json(recording: Recording, start: datetime, end: datetime, hours: list[H
         "end": format_utc(end),
         "hours": [
             {
-                "hour": hour.hour,
+                "hour": f"{hour.start:%Y-%m-%dT%H}",
                 "covered": round(hour.share, 6),
                 "segments": hour.segments,
                 "holes": [{"start": format_utc(hole.start), "end": format_utc(hole.end)} for hole in hour.holes],
@@ -140,15 +145,20 @@ def _as_json(recording: Recording, start: datetime, end: datetime, hours: list[H
 
 
 def _draw(recording: Recording, start: datetime, end: datetime, hours: list[HourPicture]) -> None:
-    click.echo(f"{'/'.join(recording)} from {start:%Y-%m-%d %H:%M:%S} to {end:%Y-%m-%d %H:%M:%S} UTC")
-    click.echo(" " * 15 + "".join(f"{minute:<10}" for minute in range(0, _CELLS, 10)))
+    """Draw the hours, day by day, on lines of at most 80 characters."""
+    click.echo(f"{'/'.join(recording)} from {start:%Y-%m-%d %H:%M:%S} to {end:%Y-%m-%d %H:%M:%S} UTC\n")
+    day, scale = "", "".join(f":{minute:<9}" for minute in range(10, _CELLS, 10))
     for hour in hours:
+        if (today := f"{hour.start:%Y-%m-%d}") != day:
+            day = today
+            click.echo(f"{day:<16}{scale}  share  holes")
         cells = "".join(click.style(cell, fg=_COLOURS.get(cell)) for cell in hour.cells)
-        count = len(hour.holes)
-        click.echo(f"{hour.hour}  {cells} {_percent(hour.share):>6}  {count} hole{'' if count == 1 else 's'}")
-    click.echo("  ".join(f"{click.style(cell, fg=_COLOURS[cell])} {text}" for cell, text in _LEGEND.items()))
+        click.echo(f"{hour.start:%H:%M} {cells} {_percent(hour.share):>6} {len(hour.holes):>6}")
+    click.echo("\n" + "   ".join(f"{click.style(cell, fg=_COLOURS[cell])} {text}" for cell, text in _LEGEND.items()))
 
 
 def _percent(share: float) -> str:
-    # only what is whole is called 100 %
-    return "100 %" if share >= 1 else f"{min(99.9, 100 * share):.1f} %"
+    # only what is whole is called 100 %, and only what is not there at all 0 %
+    if share in (0, 1):
+        return f"{share:.0%}"
+    return f"{min(99.9, max(0.1, 100 * share)):.1f}%"

@@ -4,20 +4,22 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
 import click
+from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
 from common.coverage import ContainsHolesError
 from common.cuts import NothingRecordedError, plan_rough
+from common.dateutil import format_utc
 from common.errors import UserError
-from common.options import base_dir_option
+from common.options import base_dir_option, option
 from common.store import Store
-from respool.arguments import Recording, RecordingType, TimeType, said_plainly
+from respool.arguments import Recording, RecordingType, TimeType, recorded_span, said_plainly
 
 _COPY_BYTES = 4 << 20
 
@@ -26,18 +28,16 @@ _COPY_BYTES = 4 << 20
 @click.argument("recording", metavar="C/Q", type=RecordingType())
 @click.argument("start", type=TimeType())
 @click.argument("end", type=TimeType())
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write."
-)
-@click.option(
+@option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write.")
+@option(
     "--type",
     "kind",
     type=click.Choice(["rough"]),
     required=True,
     help="rough: whole segments, as they were recorded; it begins up to a segment early and ends as much late.",
 )
-@click.option("--allow-holes", is_flag=True, help="Leave out what is missing, where it is otherwise refused.")
-@click.option("--overwrite", is_flag=True, help="Replace the file if it is there already.")
+@option("--allow-holes", is_flag=True, help="Leave out what is missing, where it is otherwise refused.")
+@option("--overwrite", is_flag=True, help="Replace the file if it is there already.")
 @base_dir_option
 def cli(
     *,
@@ -64,36 +64,46 @@ def cli(
 def _plan(store: Store, recording: Recording, start: datetime, end: datetime, *, allow_holes: bool) -> list[Path]:
     if start >= end:
         raise UserError("The range is empty: START must be before END.")
-    store.check_readable()
+    first, last = recorded_span(store, recording)
+    said = f"Nothing is recorded in that range; there is {format_utc(first)} to {format_utc(last)}."
     try:
         sequence = store.sequence(*recording, start, end, allow_holes=allow_holes)
         plan = plan_rough(*recording, sequence)
     except ContainsHolesError as error:
+        if (error.hole.start, error.hole.end) == (start, end):
+            raise UserError(said) from error
         raise UserError(f"{error} Add --allow-holes to leave out what is missing.") from error
     except NothingRecordedError as error:
-        raise UserError(str(error)) from error
+        raise UserError(said) from error
     return [store.segment_path(*recording, segment) for segment in plan.segments]
 
 
 def _copy(paths: list[Path], output: Path, *, overwrite: bool) -> int:
     """Put the files together and give the bytes. Raises UserError if they cannot be read, or the output not written."""
-    if output.exists() and not overwrite:
-        raise UserError(f"{output} is there already; choose another name or add --overwrite.")
     try:
+        if output.exists() and not output.is_file():
+            raise UserError(f"{output} is no ordinary file; choose another name.")
+        if output.exists() and not overwrite:
+            raise UserError(f"{output} is there already; choose another name or add --overwrite.")
         size = sum(path.stat().st_size for path in paths)
-        with _replacing(output) as target, _progress() as bar:
+        with _replacing(output.resolve()) as target, _progress() as bar:
             task = bar.add_task("", total=size)
             for path in paths:
                 with path.open("rb") as source:
                     shutil.copyfileobj(source, target, _COPY_BYTES)
-                bar.advance(task, path.stat().st_size)
+                    bar.advance(task, source.tell())
     except OSError as error:
-        raise UserError(f"The video could not be written: {error.strerror} ({error.filename or output}).") from error
+        if error.filename in map(str, paths):
+            raise UserError(f"The segment {error.filename} cannot be read ({error.strerror}).") from error
+        raise UserError(f"The video cannot be written to {output} ({error.strerror}).") from error
     return size
 
 
 def _progress() -> Progress:
-    return Progress(BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(), transient=True)
+    """Show how far it is, to whom watches; standard output and logs stay free of it."""
+    console = Console(stderr=True)
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 @contextmanager
@@ -107,4 +117,5 @@ def _replacing(output: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         temp.replace(output)
     finally:
-        temp.unlink(missing_ok=True)
+        with suppress(OSError):  # it has its name, or never came to be
+            temp.unlink()

@@ -12,6 +12,7 @@ import collections
 import contextlib
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -30,6 +31,7 @@ from common.errors import UserError
 from common.options import log_level_option, option, port_option
 from common.waits import backoff, pause
 from common.web import RequestError, answer_errors, serving
+from respool.children import send_signal
 from respool.demo_encoder import (
     RENDITIONS,
     SEGMENT_SECONDS,
@@ -309,13 +311,12 @@ async def _end_on(stop: asyncio.Event, process: asyncio.subprocess.Process) -> N
 
 async def _end(process: asyncio.subprocess.Process) -> None:
     """End a process, by force if it takes longer than `_END_SECONDS`; nothing is done if it has ended."""
-    if process.returncode is None:
-        process.terminate()
-        try:
-            async with asyncio.timeout(_END_SECONDS):
-                await process.wait()
-        except TimeoutError:
-            process.kill()
+    send_signal(process, signal.SIGTERM)
+    try:
+        async with asyncio.timeout(_END_SECONDS):
+            await process.wait()
+    except TimeoutError:
+        send_signal(process, signal.SIGKILL)
     await process.wait()
 
 

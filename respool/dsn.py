@@ -13,4 +13,5 @@ from respool.postgres import dsn
 def cli(data: Path) -> None:
     """Print the address of the embedded database that `up` runs."""
     with said_plainly():
-        click.echo(dsn(data))
+        address = dsn(data)
+    click.echo(address)

@@ -39,3 +39,6 @@ def cli() -> None:
 
     Every option has a RESPOOL_* environment variable; the help of each command names it.
     """
+    from common import logs
+
+    logs.configure("warning")  # to standard error: what commands print is for programs, too; services set their own

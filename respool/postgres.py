@@ -32,6 +32,7 @@ import structlog
 
 from common.errors import UserError
 from common.waits import backoff
+from respool.children import send_signal
 
 log = structlog.get_logger()
 
@@ -368,14 +369,13 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
     """End the process: clients are cut off, what is committed is written, then less politely; done when it is gone."""
     try:
         for number, seconds in _STOP:
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(number)
+            send_signal(process, number)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(process.wait(), seconds)
                 return
     finally:
         if process.returncode is None:
-            process.kill()
+            send_signal(process, signal.SIGKILL)
             await process.wait()
 
 

@@ -4,11 +4,12 @@ import asyncio
 import fcntl
 import json
 import os
+import signal
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,11 @@ from aiohttp import ClientError, ClientSession, ClientTimeout
 from common import service
 from common.db import announce_node, apply_schema, pool
 from common.errors import UserError
-from common.options import host_option, log_level_option, option, port_option
+from common.logs import LEVELS
+from common.options import host_option, option, port_option
 from common.waits import backoff, pause
 from respool.arguments import data_option
+from respool.children import send_signal
 from respool.demo import DemoConfig
 from respool.demo import run as run_demo
 from respool.postgres import embedded_postgres
@@ -35,19 +38,23 @@ _FORMAT = 1
 _FORMAT_FILE = "respool.json"
 
 # A service gets this long to stop before it is killed; all of them stop side by side, the database after them.
-_STOP_SECONDS = 3.5
+_STOP_SECONDS = 3.2
 
-# Then the database, which takes a tenth of a second, and it is all to be over within five.
-_ALL_STOP_SECONDS = 4.5
+# Then the database, which takes a tenth of a second. What is still there after this is killed: all is over within five.
+_ALL_STOP_SECONDS = 4.0
 
 _LONGEST_RESTART_PAUSE = 10.0
+
+# A service that has run for so long before it ended is started again at once.
+_STEADY_SECONDS = 60.0
+
 _ANNOUNCE_SECONDS = 30.0
 _DEMO = "demo"
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What runs: `channels` as NAME=URL; with none, the demo stream is recorded."""
+    """What runs: `channels` as NAME=URL; with none, the demo stream is recorded. Port 0 is any free one."""
 
     data: Path
     channels: tuple[str, ...]
@@ -59,21 +66,18 @@ class Config:
     @property
     def page(self) -> str:
         """The address of the page, as a browser on this machine reaches it."""
-        host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104 - compared, not listened on
-        return f"http://{host}:{self.port}/"
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not listened on
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
 
 
 async def run(config: Config, stop: asyncio.Event) -> None:
     """Run everything until told to stop. Raises UserError for what the user must cure before it can start."""
     with data_folder(config.data):
-        _check_port(config.host, config.port)
-        _check_channels(config)
-        (config.data / "segments").mkdir(exist_ok=True)
+        config = replace(config, port=_free_port(config.host, config.port))
         say("Starting the database.")
         async with embedded_postgres(config.data) as dsn:
             await apply_schema(dsn)
             await _run_services(config, dsn, stop)
-            say("Stopping.")
 
 
 async def _run_services(config: Config, dsn: str, stop: asyncio.Event) -> None:
@@ -87,7 +91,7 @@ async def _run_services(config: Config, dsn: str, stop: asyncio.Event) -> None:
         group.create_task(_supervise("restreamer", [*common, *address], stop))
         group.create_task(_supervise("downloader", [*common, "--qualities", config.qualities, *channels], stop))
         group.create_task(_announce(dsn, config.page, stop))
-        group.create_task(_invite(config, [channel.partition("=")[0] for channel in channels], stop))
+        group.create_task(_tell(config, [channel.partition("=")[0] for channel in channels], stop))
 
 
 async def _start_demo(config: Config, group: asyncio.TaskGroup, stop: asyncio.Event) -> str:
@@ -104,7 +108,9 @@ async def _start_demo(config: Config, group: asyncio.TaskGroup, stop: asyncio.Ev
 async def _supervise(name: str, arguments: list[str], stop: asyncio.Event) -> None:
     """Keep a service running until `stop`; one that ends on its own is started again."""
     failures = 0
+    loop = asyncio.get_running_loop()
     while not stop.is_set():
+        began = loop.time()
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -112,11 +118,12 @@ async def _supervise(name: str, arguments: list[str], stop: asyncio.Event) -> No
             *arguments,
             stdin=asyncio.subprocess.PIPE,
             env={**os.environ, service.SUPERVISED: "1"},
+            start_new_session=True,  # Ctrl-C in the terminal is for us, who then end it
         )
         log.info("service_started", name=name, pid=process.pid)
         code = await _until_ended(process, stop)
         if not stop.is_set():
-            failures += 1
+            failures = 1 if loop.time() - began > _STEADY_SECONDS else failures + 1
             log.error("service_ended", name=name, exit_code=code, failures=failures)
             await pause(stop, backoff(failures, first=0.5, most=_LONGEST_RESTART_PAUSE))
 
@@ -130,11 +137,11 @@ async def _until_ended(process: asyncio.subprocess.Process, stop: asyncio.Event)
     finally:
         told.cancel()
         if not ended.done() and process.stdin is not None:
-            # the end of its input stops it, and unlike a signal that cannot hit a process that has just ended
+            # the end of its input stops it, as our death would
             process.stdin.close()
             await asyncio.wait({ended}, timeout=_STOP_SECONDS)
         if not ended.done():
-            process.kill()
+            send_signal(process, signal.SIGKILL)
         code = await ended
     return code
 
@@ -150,14 +157,16 @@ async def _announce(dsn: str, url: str, stop: asyncio.Event) -> None:
             await pause(stop, _ANNOUNCE_SECONDS)
 
 
-async def _invite(config: Config, channels: list[str], stop: asyncio.Event) -> None:
-    """Say which page to open as soon as it can be opened."""
+async def _tell(config: Config, channels: list[str], stop: asyncio.Event) -> None:
+    """Say which page to open as soon as it can be opened, and say when all of it is being stopped."""
     async with ClientSession() as session:
         while not stop.is_set() and not await _answers(session, config.page):
             await pause(stop, 0.1)
     if not stop.is_set():
         say(f"Recording {', '.join(channels)} into {config.data / 'segments'}.")
         say(f"Open {config.page} to watch; Ctrl-C stops everything.")
+    await stop.wait()
+    say("Stopping.")
 
 
 async def _answers(session: ClientSession, page: str) -> bool:
@@ -168,58 +177,60 @@ async def _answers(session: ClientSession, page: str) -> bool:
         return False
 
 
-def _check_channels(config: Config) -> None:
-    """Let the downloader's own command look at what it will be told. Raises UserError."""
-    from downloader.main import parse_channels, parse_qualities
-
-    try:
-        parse_channels(config.channels)
-        parse_qualities(config.qualities)
-    except click.BadParameter as error:
-        raise UserError(error.message) from error
-
-
 def say(sentence: str) -> None:
     """Tell the person at the terminal what is going on."""
     click.echo(f"respool: {sentence}")
 
 
-def _check_port(host: str, port: int) -> None:
-    """Raise UserError if nothing can listen there: the restreamer would only fail again and again."""
+def _free_port(host: str, port: int) -> int:
+    """Give the port for the page, any free one for 0.
+
+    Raises UserError if nothing can listen there: the restreamer would only fail again and again.
+    """
     try:
-        with socket.create_server((host, port)):
-            pass
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((host, port))
+            listener.listen()  # two may bind the same port; only one may listen
+            free: int = listener.getsockname()[1]
     except OSError as error:
         raise UserError(
             f"Cannot listen on {host} port {port} ({error.strerror}): stop what uses it or choose another with --port."
         ) from error
+    return free
 
 
 @contextmanager
 def data_folder(data: Path) -> Iterator[None]:
-    """Take a data folder for us alone, made if need be. Raises UserError if it is in use or of another version."""
-    try:
-        data.mkdir(parents=True, exist_ok=True)
-        lock = (data / "respool.lock").open("wb")
-    except OSError as error:
-        raise UserError(
-            f"The folder {data} cannot be written to ({error.strerror}); change its rights or name another with --data."
-        ) from error
-    with lock:
+    """Take a data folder for us alone, made if need be.
+
+    Raises UserError if it is in use, of another version or not writable.
+    """
+    with ExitStack() as stack:
         try:
+            data.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context((data / "respool.lock").open("wb"))
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _check_format(data / _FORMAT_FILE)
+            (data / "segments").mkdir(exist_ok=True)
         except BlockingIOError:
             raise UserError(f"Another `respool up` uses {data}; stop that one, or name another with --data.") from None
-        _check_format(data / _FORMAT_FILE)
+        except OSError as error:
+            raise UserError(
+                f"The folder {data} cannot be used ({error.strerror}: {error.filename}); "
+                "change its rights or name another with --data."
+            ) from error
         yield
 
 
 def _check_format(path: Path) -> None:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))["format"]
-    except FileNotFoundError:
+    """Raise UserError if the folder is of another version; a new one gets ours."""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    if not text:  # an empty one is what a start leaves that was killed while it made it
         path.write_text(json.dumps({"format": _FORMAT}) + "\n", encoding="utf-8")
         return
+    try:
+        found = json.loads(text)["format"]
     except (ValueError, KeyError, TypeError):
         raise UserError(
             f"{path} cannot be read; put back {json.dumps({'format': _FORMAT})} if it was changed."
@@ -231,6 +242,21 @@ def _check_format(path: Path) -> None:
         )
 
 
+def _channels(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Have the downloader look at what it will be told, so that a mistake is met before anything runs."""
+    from downloader.main import parse_channels
+
+    parse_channels(texts)
+    return texts
+
+
+def _qualities(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
+    from downloader.main import parse_qualities
+
+    parse_qualities(text)
+    return text
+
+
 @click.command("up")
 @data_option
 @option(
@@ -238,12 +264,25 @@ def _check_format(path: Path) -> None:
     "channels",
     multiple=True,
     metavar="NAME=URL",
+    callback=_channels,
     help="A live HLS stream to record, by the name that you give it; may be repeated. None: a demo stream.",
 )
-@option("--qualities", default="source", help="What to record of each channel, separated by commas.")
+@option(
+    "--qualities",
+    default="source",
+    callback=_qualities,
+    help="What to record of each channel, separated by commas: source (the best), or names such as 720p60.",
+)
 @host_option
 @port_option(8000)
-@log_level_option
+@option(
+    "--log-level",
+    type=click.Choice(LEVELS),
+    # in a terminal, a line for each segment would carry the address of the page away
+    default=lambda: "warning" if sys.stderr.isatty() else "info",
+    show_default="info; warning in a terminal",
+    help="The least level to log.",
+)
 def cli(**options: Any) -> None:  # noqa: ANN401 - as click gives them: the fields of Config
     """Run everything on this machine; with no channel, a demo stream.
 

@@ -2,4 +2,4 @@
 
 from restreamer.main import cli
 
-cli(prog_name="python -m restreamer")
+cli(prog_name="python -m restreamer", help_option_names=["-h", "--help"])

@@ -4,18 +4,15 @@ import asyncio
 from pathlib import Path
 from urllib.parse import quote
 
-import structlog
 from aiohttp import web
 
 from common.coverage import ContainsHolesError
 from common.cuts import CutPlan, NothingRecordedError, plan_rough
 from common.store import Store
 from common.web import RequestError
+from restreamer.disk import off_loop
 from restreamer.keys import STORE
-from restreamer.listings import off_loop
 from restreamer.params import CutRequest, parse_cut
-
-log = structlog.get_logger()
 
 # Large enough that the hops to the thread cost nothing, small enough that many cuts at once need little memory.
 _READ_BYTES = 1 << 20
@@ -37,7 +34,7 @@ async def cut(request: web.Request) -> web.StreamResponse:
     await response.prepare(request)
     if request.method != "HEAD":
         for path in paths:
-            await _send(path, response)
+            await _send(response, path)
         await response.write_eof()
     return response
 
@@ -54,10 +51,15 @@ def _plan(store: Store, channel: str, quality: str, wanted: CutRequest) -> tuple
     return plan, paths, sum(path.stat().st_size for path in paths)
 
 
-async def _send(path: Path, response: web.StreamResponse) -> None:
-    file = await asyncio.to_thread(path.open, "rb")
-    try:
-        while data := await asyncio.to_thread(file.read, _READ_BYTES):
-            await response.write(data)
-    finally:
-        file.close()
+async def _send(response: web.StreamResponse, path: Path) -> None:
+    sent = 0
+    while data := await asyncio.to_thread(_read, path, sent):
+        await response.write(data)
+        sent += len(data)
+
+
+def _read(path: Path, offset: int) -> bytes:
+    # opened for each piece: whatever ends the request between two of them, nothing is left open
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.read(_READ_BYTES)

@@ -2,19 +2,17 @@
 
 import asyncio
 import json
-from collections.abc import Callable
-from pathlib import Path
-from typing import TypeVar
 
 from aiohttp import web
 
 from common.dateutil import parse_hour
-from common.segments import TOMBSTONE_SUFFIX, SegmentType, parse_name
-from common.store import BadPathError, Store
-from common.web import RequestError
+from common.errors import UserError
+from common.segments import TOMBSTONE_SUFFIX, SegmentType, parse_name, parse_names
+from common.store import Store
+from common.web import RequestError, error_response
+from restreamer.disk import off_loop, send_file
 from restreamer.keys import STORE
-
-T = TypeVar("T")
+from restreamer.params import parse_tombstones
 
 _MEDIA_TYPES = {".ts": "video/mp2t", ".mp4": "video/mp4", TOMBSTONE_SUFFIX: "application/octet-stream"}
 
@@ -22,17 +20,11 @@ _MEDIA_TYPES = {".ts": "video/mp2t", ".mp4": "video/mp4", TOMBSTONE_SUFFIX: "app
 _IMMUTABLE = "public, max-age=31536000, immutable"
 
 
-async def off_loop(work: Callable[[], T]) -> T:
-    """Do a request's disk work in a thread; a name that leads nowhere becomes a 400."""
-    try:
-        return await asyncio.to_thread(work)
-    except BadPathError as error:
-        raise RequestError(str(error)) from error
-
-
 async def channels(request: web.Request) -> web.Response:
-    """Answer `GET /files`: the channels, as a JSON list."""
-    return _json(await off_loop(request.app[STORE].channels))
+    """Answer `GET /files`: the channels, as a JSON list; 503 if the store has gone, which is not to be without any."""
+    names = await off_loop(request.app[STORE].channels)
+    fault = None if names else await _fault(request.app[STORE])
+    return _json(names) if fault is None else error_response(503, fault)
 
 
 async def qualities(request: web.Request) -> web.Response:
@@ -50,26 +42,24 @@ async def hours(request: web.Request) -> web.Response:
 async def segments(request: web.Request) -> web.Response:
     """Answer `GET /files/C/Q/H`: the hour's segment names; with `?tombstones=true` those and what they hide, too."""
     info = request.match_info
-    tombstones = request.query.get("tombstones", "false").lower() == "true"
-    names = await off_loop(
-        lambda: request.app[STORE].names(info["channel"], info["quality"], info["hour"], tombstones=tombstones)
-    )
-    return _json(names)
+    tombstones = parse_tombstones(request.query.items())
+    return _json(await off_loop(lambda: _finished(request.app[STORE], **info, tombstones=tombstones)))
+
+
+def _finished(store: Store, channel: str, quality: str, hour: str, *, tombstones: bool) -> list[str]:
+    """List an hour's names but those of `temps`, which nobody can fetch."""
+    names = store.names(channel, quality, hour, tombstones=tombstones)
+    listed, _ = parse_names(parse_hour(hour), names)
+    temps = {segment.name for segment in listed if segment.type is SegmentType.TEMP}
+    return [name for name in names if name not in temps]
 
 
 async def segment(request: web.Request) -> web.StreamResponse:
     """Answer `GET /segments/C/Q/H/NAME`: the file, whole or by byte range (RFC 9110 §14)."""
     info = request.match_info
     media_type = _media_type(info["hour"], info["name"])
-    path = await off_loop(lambda: _existing(request.app[STORE], **info))
-    return web.FileResponse(path, headers={"Content-Type": media_type, "Cache-Control": _IMMUTABLE})
-
-
-def _existing(store: Store, channel: str, quality: str, hour: str, name: str) -> Path:
-    path = store.path(channel, quality, hour, name)
-    if not path.is_file():
-        raise RequestError(f"There is no segment {name[:200]} in {hour} of {channel}/{quality}.", status=404)
-    return path
+    path = await off_loop(lambda: request.app[STORE].path(**info))
+    return await send_file(request, path, {"Content-Type": media_type, "Cache-Control": _IMMUTABLE})
 
 
 def _media_type(hour: str, name: str) -> str:
@@ -89,10 +79,18 @@ def _media_type(hour: str, name: str) -> str:
 
 async def health(request: web.Request) -> web.Response:
     """Answer `GET /health`: alive, and whether the store can be read; 503 if it cannot."""
-    store = request.app[STORE]
-    readable = await asyncio.to_thread(store.base.is_dir)
-    body = {"status": "ok" if readable else "failing", "store": "readable" if readable else f"{store.base} is missing"}
-    return web.json_response(body, status=200 if readable else 503, headers={"Cache-Control": "no-store"})
+    fault = await _fault(request.app[STORE])
+    body = {"status": "ok", "store": "readable"} if fault is None else {"status": "failing", "store": fault}
+    return web.json_response(body, status=200 if fault is None else 503, headers={"Cache-Control": "no-store"})
+
+
+async def _fault(store: Store) -> str | None:
+    """Say what is wrong with the store, in one sentence; None if it can be read."""
+    try:
+        await asyncio.to_thread(store.check_readable)
+    except UserError as error:
+        return str(error)
+    return None
 
 
 def _json(names: list[str]) -> web.Response:

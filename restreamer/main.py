@@ -14,6 +14,7 @@ from common.options import base_dir_option, host_option, log_level_option, port_
 from common.store import Store
 from common.web import Handler, answer_errors, serving, show_metrics
 from restreamer import cuts, listings, playlists
+from restreamer.disk import send_file
 from restreamer.keys import STORE
 
 log = structlog.get_logger()
@@ -25,6 +26,12 @@ _PAGE_POLICY = (
 )
 
 
+# Whatever a channel is called: aiohttp's own pattern for a part of a path excludes braces.
+_C, _Q, _H, _NAME = (f"{{{part}:[^/]+}}" for part in ("channel", "quality", "hour", "name"))
+
+PAGES = Path(str(files("restreamer") / "web"))
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """What the restreamer serves, and where."""
@@ -34,44 +41,56 @@ class Config:
     port: int
 
 
-def make_app(store: Store) -> web.Application:
-    """Make the application that serves this store."""
+def make_app(store: Store, pages: Path = PAGES) -> web.Application:
+    """Make the application that serves this store, and the files below `pages`, index.html first."""
     app = web.Application(middlewares=[answer_errors])
     app[STORE] = store
-    pages = Path(str(files("restreamer") / "web"))
     app.add_routes(
         [
             web.get("/files", listings.channels),
-            web.get("/files/{channel}", listings.qualities),
-            web.get("/files/{channel}/{quality}", listings.hours),
-            web.get("/files/{channel}/{quality}/{hour}", listings.segments),
-            web.get("/segments/{channel}/{quality}/{hour}/{name}", listings.segment),
-            web.get("/playlist/{channel}.m3u8", playlists.multivariant),
-            web.get("/playlist/{channel}/{quality}.m3u8", playlists.media),
-            web.get("/cut/{channel}/{quality}.ts", cuts.cut),
+            web.get(f"/files/{_C}", listings.qualities),
+            web.get(f"/files/{_C}/{_Q}", listings.hours),
+            web.get(f"/files/{_C}/{_Q}/{_H}", listings.segments),
+            web.get(f"/segments/{_C}/{_Q}/{_H}/{_NAME}", listings.segment),
+            web.get(f"/playlist/{_C}.m3u8", playlists.multivariant),
+            web.get(f"/playlist/{_C}/{_Q}.m3u8", playlists.media),
+            web.get(f"/cut/{_C}/{_Q}.ts", cuts.cut),
             web.get("/metrics", show_metrics),
             web.get("/health", listings.health),
-            web.get("/", _page(pages / "index.html")),
-            web.static("/web", pages),
+            web.get("/", _page(pages)),
+            web.get("/web/{name:.+}", _assets(pages)),
         ]
     )
     app.on_response_prepare.append(_add_headers)
     return app
 
 
-def _page(path: Path) -> Handler:
-    async def page(_: web.Request) -> web.FileResponse:
-        return web.FileResponse(path, headers={"Content-Security-Policy": _PAGE_POLICY, "Cache-Control": "no-cache"})
+def _page(pages: Path) -> Handler:
+    headers = {"Content-Security-Policy": _PAGE_POLICY, "Cache-Control": "no-cache"}
+
+    async def page(request: web.Request) -> web.StreamResponse:
+        return await send_file(request, pages / "index.html", headers)
 
     return page
 
 
-async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+def _assets(pages: Path) -> Handler:
+    """Serve the files that lie below `pages` now; the names of requests are looked up here and never on the disk."""
+    found = {path.relative_to(pages).as_posix(): path for path in pages.rglob("[!.]*") if path.is_file()}
+
+    async def asset(request: web.Request) -> web.StreamResponse:
+        path = found.get(request.match_info["name"])
+        if path is None:
+            raise web.HTTPNotFound
+        return await send_file(request, path, {"Cache-Control": "no-cache"})
+
+    return asset
+
+
+async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
     # recordings may be shown by pages of other origins; there is nothing to send with credentials
     response.headers.setdefault("Access-Control-Allow-Origin", "*")
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    if request.path.startswith("/web/"):
-        response.headers.setdefault("Cache-Control", "no-cache")
 
 
 async def run(config: Config, stop: asyncio.Event) -> None:

@@ -41,6 +41,17 @@ def parse_range(query: Iterable[tuple[str, str]]) -> Range:
     return wanted
 
 
+def parse_tombstones(query: Iterable[tuple[str, str]]) -> bool:
+    """Read `tombstones`, which is false unless said, in any case of letters. Raises RequestError.
+
+    Other parameters are let pass: peers that ask for listings may be of other versions.
+    """
+    values = [value.lower() for name, value in query if name == "tombstones"]
+    if values not in ([], ["true"], ["false"]):
+        raise RequestError("The parameter tombstones is either true or false.")
+    return values == ["true"]
+
+
 def parse_cut(query: Iterable[tuple[str, str]]) -> CutRequest:
     """Read what `/cut` needs: `start`, `end`, `type`, and `allow_holes` (false unless said). Raises RequestError."""
     values = _values(query, {"start", "end", "type", "allow_holes"})
@@ -56,7 +67,8 @@ def parse_cut(query: Iterable[tuple[str, str]]) -> CutRequest:
 def implicit_range(wanted: Range, recorded: tuple[datetime, datetime], now: datetime) -> tuple[datetime, datetime]:
     """Fill in what a request leaves out: from the first segment recorded, until now.
 
-    Raises RequestError if that makes a range longer than LONGEST_IMPLICIT_RANGE, or none at all.
+    The start comes out after the end if the range lies before or after all that is recorded. Raises RequestError if an
+    end is left out and the range is longer than LONGEST_IMPLICIT_RANGE.
     """
     start = wanted.start if wanted.start is not None else recorded[0]
     end = wanted.end if wanted.end is not None else max(now, recorded[1])
@@ -65,8 +77,6 @@ def implicit_range(wanted: Range, recorded: tuple[datetime, datetime], now: date
             f"From {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} is more than "
             f"{LONGEST_IMPLICIT_RANGE // timedelta(hours=1)} hours; name both start and end for so much."
         )
-    if start > end:
-        raise RequestError("The range lies before or after all that is recorded.", status=404)
     return start, end
 
 

@@ -5,13 +5,13 @@ from urllib.parse import quote, urlencode
 
 from aiohttp import web
 
-from common.coverage import Hole
+from common.coverage import BestSequence, Hole
 from common.dateutil import format_utc
 from common.segments import Segment
 from common.store import Store
 from common.web import RequestError
+from restreamer.disk import off_loop
 from restreamer.keys import STORE
-from restreamer.listings import off_loop
 from restreamer.params import Range, implicit_range, parse_range
 from restreamer.playlist import PAST_AFTER, Variant, media_playlist, multivariant_playlist, until_live_edge
 
@@ -26,22 +26,17 @@ async def media(request: web.Request) -> web.Response:
     info = request.match_info
     wanted = parse_range(request.query.items())
     now = datetime.now(UTC)
-    text = await off_loop(lambda: _media(request.app[STORE], info["channel"], info["quality"], wanted, now))
-    return _playlist(text)
+    return _playlist(
+        await off_loop(lambda: _media(request.app[STORE], info["channel"], info["quality"], wanted, now).encode())
+    )
 
 
 def _media(store: Store, channel: str, quality: str, wanted: Range, now: datetime) -> str:
-    recorded = store.span(channel, quality)
-    if recorded is None:
-        raise RequestError(f"Nothing is recorded of {channel}/{quality}.", status=404)
-    start, end = implicit_range(wanted, recorded, now)
+    sequence = _sequence(store, channel, quality, wanted, now)
     ended = wanted.end is not None and wanted.end + PAST_AFTER < now
-    sequence = store.sequence(channel, quality, start, end)
-    items = list(sequence) if ended else until_live_edge(sequence, now)
+    items = [] if sequence is None else list(sequence) if ended else until_live_edge(sequence, now)
     if all(isinstance(item, Hole) for item in items):
-        raise RequestError(
-            f"Nothing is recorded of {channel}/{quality} from {format_utc(start)} to {format_utc(end)}.", status=404
-        )
+        raise _nothing(f"{channel}/{quality}", wanted)
     base = f"../../segments/{quote(channel, safe='')}/{quote(quality, safe='')}"
 
     def uri(segment: Segment) -> str:
@@ -50,33 +45,49 @@ def _media(store: Store, channel: str, quality: str, wanted: Range, now: datetim
     return media_playlist(items, uri, ended=ended)
 
 
+def _sequence(store: Store, channel: str, quality: str, wanted: Range, now: datetime) -> BestSequence | None:
+    """Give what covers a range of which ends may be left out; None if nothing is recorded in it."""
+    recorded = store.span(channel, quality)
+    if recorded is None:
+        return None
+    start, end = implicit_range(wanted, recorded, now)
+    if start > end:
+        return None
+    sequence = store.sequence(channel, quality, start, end)
+    return sequence if sequence.hours else None
+
+
+def _nothing(what: str, wanted: Range) -> RequestError:
+    where = "" if wanted == Range(None, None) else " in that range"
+    return RequestError(f"Nothing is recorded of {what}{where}.", status=404)
+
+
 async def multivariant(request: web.Request) -> web.Response:
     """Answer `GET /playlist/C.m3u8`: the qualities, each with its playlist for the same `start` and `end`."""
     channel = request.match_info["channel"]
     wanted = parse_range(request.query.items())
-    return _playlist(await off_loop(lambda: _multivariant(request.app[STORE], channel, wanted)))
+    now = datetime.now(UTC)
+    return _playlist(await off_loop(lambda: _multivariant(request.app[STORE], channel, wanted, now).encode()))
 
 
-def _multivariant(store: Store, channel: str, wanted: Range) -> str:
+def _multivariant(store: Store, channel: str, wanted: Range, now: datetime) -> str:
     times = {name: format_utc(moment) for name, moment in (("start", wanted.start), ("end", wanted.end)) if moment}
     query = f"?{urlencode(times)}" if times else ""
     variants = [
         Variant(f"{quote(channel, safe='')}/{quote(quality, safe='')}.m3u8{query}", *rates)
         for quality in store.qualities(channel)
-        if (rates := _bit_rates(store, channel, quality, wanted)) is not None
+        if (sequence := _sequence(store, channel, quality, wanted, now)) is not None
+        and (rates := _bit_rates(store, channel, quality, sequence)) is not None
     ]
     if not variants:
-        raise RequestError(f"Nothing is recorded of {channel}.", status=404)
+        raise _nothing(channel, wanted)
     return multivariant_playlist(variants)
 
 
-def _bit_rates(store: Store, channel: str, quality: str, wanted: Range) -> tuple[int, int] | None:
-    """Measure peak and average bits per second of the newest segments of what is wanted; None if there are none."""
-    recorded = store.span(channel, quality)
-    if recorded is None:
-        return None
-    end = min(wanted.end or recorded[1], recorded[1])
-    newest = [s for s in store.sequence(channel, quality, end - _RATE_OVER, end).segments if s.duration]
+def _bit_rates(store: Store, channel: str, quality: str, sequence: BestSequence) -> tuple[int, int] | None:
+    """Measure peak and average bits per second of the newest segments of a sequence; None if they last no time."""
+    last = sequence.hours[-1].segments
+    newest = [segment for segment in last if segment.start > last[-1].start - _RATE_OVER and segment.duration]
     sizes = [store.segment_path(channel, quality, segment).stat().st_size for segment in newest]
     if not newest:
         return None
@@ -85,5 +96,5 @@ def _bit_rates(store: Store, channel: str, quality: str, wanted: Range) -> tuple
     return round(peak), round(average)
 
 
-def _playlist(text: str) -> web.Response:
-    return web.Response(text=text, content_type=_MEDIA_TYPE, charset="utf-8", headers={"Cache-Control": "no-cache"})
+def _playlist(body: bytes) -> web.Response:
+    return web.Response(body=body, content_type=_MEDIA_TYPE, charset="utf-8", headers={"Cache-Control": "no-cache"})

@@ -202,7 +202,8 @@ def test_a_range_that_ends_before_it_starts_is_refused() -> None:
 def test_segments_and_holes_of_a_sequence() -> None:
     """A sequence gives its segments and its holes apart, each in order."""
     found = cover([B, D, seg("13:00:00", 2.0)], at("12:00:00"), at("13:00:02"))
-    assert [*found] == sorted([*found.segments, *found.holes], key=lambda item: item.start)
+    together: list[Segment | Hole] = [*found.segments, *found.holes]
+    assert list(found) == sorted(together, key=lambda item: item.start)
     assert [segment.start for segment in found.segments] == [B.start, D.start, at("13:00:00")]
     assert found.holes == [
         hole("12:00:00", "12:00:02"),
@@ -294,7 +295,7 @@ ranges = st.tuples(instants, instants).map(sorted).map(tuple)
 
 @st.composite
 def recordings(draw: st.DrawFn, contents: st.SearchStrategy[str] | None = None) -> list[Segment]:
-    """Segments that mostly follow each other, with rivals for some; each its own content unless `contents` are given."""
+    """Segments that mostly follow each other, with rivals for some; each its own content, or one of `contents`."""
     fresh = (f"{number:03}" for number in count())
     begin = MIDDLE - timedelta(seconds=draw(st.integers(0, 12)))
     drawn: list[Segment] = []

@@ -1,6 +1,7 @@
 """Writing segments: what is on disk whenever and however a writer ends. Crashes are real: a child kills itself."""
 
 import errno
+import fcntl
 import hashlib
 import os
 import resource
@@ -123,15 +124,15 @@ def test_an_empty_segment(store: Store) -> None:
 
 def test_fragmented_mp4_keeps_its_ending(store: Store) -> None:
     """The ending of the name is kept, by the commit and by the sweep."""
-    for end in (lambda writer: writer.commit(SegmentType.FULL), lambda writer: writer._file.close()):
-        writer = SegmentWriter(store, "chan", "source", START, LASTS, suffix=".mp4")
+    committed, left = (SegmentWriter(store, "chan", "source", START, LASTS, suffix=".mp4") for _ in range(2))
+    for writer in (committed, left):
         writer.write(b"moov")
-        end(writer)
-    sweep_temps(store, "chan", "source")
-    assert sorted(name.split("-")[2] for name in files(store) if name.endswith(f"-{sha(b'moov')}.mp4")) == [
-        "full",
-        "partial",
-    ]
+    final = committed.commit(SegmentType.FULL)
+    left._file.close()
+    [kept] = sweep_temps(store, "chan", "source")
+    assert set(files(store)) == {final.name, kept.name}
+    assert final.name.endswith(f"-full-{sha(b'moov')}.mp4")
+    assert kept.name.endswith(f"-partial-{sha(b'moov')}.mp4")
 
 
 def test_two_writers_of_the_same(store: Store) -> None:
@@ -169,7 +170,7 @@ def test_the_disk_has_it_before_its_name(store: Store, monkeypatch: pytest.Monke
 # that touches the disk. Ends with the first that survives, and prints how many did not.
 CRASHER = textwrap.dedent(
     """
-    import os, signal, sys
+    import fcntl, os, signal, sys
     from datetime import UTC, datetime, timedelta
     from itertools import count
     from pathlib import Path
@@ -204,7 +205,7 @@ CRASHER = textwrap.dedent(
         step()
         writer.commit(SegmentType.FULL)
 
-    for owner, name in [(Path, "mkdir"), (Path, "open"), (recording.fcntl, "flock"), (os, "fsync"), (Path, "rename")]:
+    for owner, name in [(Path, "mkdir"), (Path, "open"), (fcntl, "flock"), (os, "fsync"), (Path, "rename")]:
         watch(owner, name)
     for number in count(1):
         child = os.fork()
@@ -285,9 +286,10 @@ def test_a_commit_that_fails_leaves_a_temp(store: Store, monkeypatch: pytest.Mon
         raise OSError(errno.EIO, "Input/output error")
 
     writer = begin(store, *DATA)
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="Input/output"):
+    with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", refuse)
-        writer.commit(SegmentType.FULL)
+        with pytest.raises(OSError, match="Input/output"):
+            writer.commit(SegmentType.FULL)
     assert list(files(store)) == temps(store)
     assert [segment.hash for segment in sweep_temps(store, "chan", "source")] == [sha(b"".join(DATA))]
 
@@ -372,13 +374,13 @@ def test_a_commit_between_opening_and_locking(store: Store, monkeypatch: pytest.
     """A temp that is committed after the sweep has opened it, and before it has the lock, stays as it was committed."""
     writer = begin(store, *DATA)
     committed: list[Segment] = []
-    flock = recording.fcntl.flock
+    flock = fcntl.flock
 
     def commit_first(handle: int, operation: int) -> None:
         committed.append(writer.commit(SegmentType.FULL))
         flock(handle, operation)
 
-    monkeypatch.setattr(recording.fcntl, "flock", commit_first)
+    monkeypatch.setattr(fcntl, "flock", commit_first)
     assert sweep_temps(store, "chan", "source") == []
     assert list(files(store)) == [committed[0].name]
 

@@ -309,7 +309,12 @@ def test_refused_holes_end_the_work(store: Store, monkeypatch: pytest.MonkeyPatc
     put(store, seg("12:00:00", 2.0), seg("12:00:06", 2.0), seg("13:00:00", 2.0))
     read: list[str] = []
     listing = store_module._listing
-    monkeypatch.setattr(store_module, "_listing", lambda folder: read.append(folder.name) or listing(folder))
+
+    def note(folder: Path) -> list[str]:
+        read.append(folder.name)
+        return listing(folder)
+
+    monkeypatch.setattr(store_module, "_listing", note)
     with pytest.raises(ContainsHolesError, match="12:00:02"):
         store.sequence("chan", "source", at("12:00:00"), at("15:00:00"), allow_holes=False)
     assert read == ["2026-03-01T12"]

@@ -1,61 +1,78 @@
 """Waiting: for a while, for a thread, after a failure."""
 
 import asyncio
-import gc
 import threading
-from collections.abc import Callable
-from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from common.waits import backoff, in_thread, pause
 
 
-async def test_a_pause_ends_with_the_stop() -> None:
-    """A pause that is told to stop ends at once and says so; one that ends by itself says that it was not."""
-    stop = asyncio.Event()
-    assert await pause(stop, 0) is False
-    pausing = asyncio.create_task(pause(stop, 3600))
-    stop.set()
-    assert await pausing is True
-    assert await pause(stop, -1) is True
-
-
-def test_pauses_double_up_to_a_limit() -> None:
-    """Each failure doubles the pause until the longest, and the dice take away at most half of it."""
-    assert [backoff(n, first=1, most=10, rand=lambda: 1.0) for n in (1, 2, 3, 4, 5, 9999)] == [1, 2, 4, 8, 10, 10]
-    assert [backoff(n, first=1, most=10, rand=lambda: 0.0) for n in (1, 5)] == [0.5, 5]
-
-
 async def test_work_in_a_thread_gives_its_result() -> None:
-    """What the work gives or raises, the caller gets."""
-    assert await in_thread(int, "7") == 7
-    with pytest.raises(ValueError, match="invalid literal"):
-        await in_thread(int, "x")
+    """What the work gives, the caller gets."""
+    assert await in_thread(divmod, 7, 2) == (3, 1)
 
 
-@pytest.mark.parametrize("end", [lambda: None, lambda: int("x")])
-async def test_a_cancelled_wait_lasts_until_the_thread_is_done(end: Callable[[], Any]) -> None:
-    """Who cancels finds the work done, not under way; that it failed meanwhile is nobody's loss."""
-    begun, go, done = asyncio.Event(), threading.Event(), threading.Event()
-    loop = asyncio.get_running_loop()
-    complaints = list[dict[str, Any]]()
-    loop.set_exception_handler(lambda _, context: complaints.append(context))
+async def test_a_cancelled_caller_waits_for_its_thread() -> None:
+    """Cancelled, the caller ends only when its thread has, so that two threads never work on the same thing."""
+    begun, go_on, ended = threading.Event(), threading.Event(), threading.Event()
 
     def work() -> None:
-        loop.call_soon_threadsafe(begun.set)
-        go.wait(20)
-        done.set()
-        end()
+        begun.set()
+        go_on.wait(10)
+        ended.set()
 
-    waiting = asyncio.create_task(in_thread(work))
-    await begun.wait()
-    waiting.cancel()
+    caller = asyncio.create_task(in_thread(work))
+    await asyncio.to_thread(begun.wait, 10)
+    caller.cancel()
+    assert (await asyncio.wait([caller], timeout=0.05))[0] == set()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert ended.is_set()
+
+
+async def test_a_pause_lasts_as_long_as_asked() -> None:
+    """A pause that nothing ends lasts, and says that there was no stop."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    assert await pause(asyncio.Event(), 0.05) is False
+    assert loop.time() - began >= 0.045
+    assert await pause(asyncio.Event(), 0) is False
+    assert await pause(asyncio.Event(), -1) is False
+
+
+async def test_a_stop_ends_a_pause() -> None:
+    """A stop ends a pause at once, or does not let it begin."""
+    stop = asyncio.Event()
+    waiting = asyncio.create_task(pause(stop, 3600))
     await asyncio.sleep(0)
-    assert not waiting.done()
-    go.set()
+    stop.set()
+    async with asyncio.timeout(5):
+        assert await waiting is True
+        assert await pause(stop, 3600) is True
+    assert await pause(stop, 0) is True
+
+
+async def test_a_cancelled_pause_is_cancelled() -> None:
+    """A cancellation goes through a pause."""
+    waiting = asyncio.create_task(pause(asyncio.Event(), 3600))
+    await asyncio.sleep(0)
+    waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    assert done.is_set()
-    gc.collect()
-    assert not complaints
+
+
+@given(st.integers(1, 10_000), st.floats(0.01, 10), st.floats(10, 1000), st.floats(0, 1, exclude_max=True))
+def test_the_bounds_of_backoff(attempt: int, first: float, most: float, dice: float) -> None:
+    """A pause after a failure is never longer than `most`, and at least half of what it doubles to."""
+    longest = min(most, first * 2.0 ** min(attempt - 1, 40))
+    assert longest / 2 <= backoff(attempt, first=first, most=most, rand=lambda: dice) <= longest
+
+
+def test_backoff_doubles_and_jitters() -> None:
+    """The pauses double up to the longest, and the dice choose within their upper half."""
+    assert [backoff(n, rand=lambda: 1.0) for n in (1, 2, 3, 6, 7, 8)] == [1, 2, 4, 32, 60, 60]
+    assert [backoff(n, rand=lambda: 0.0) for n in (1, 2, 3, 6, 7, 8)] == [0.5, 1, 2, 16, 30, 30]

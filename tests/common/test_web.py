@@ -1,0 +1,223 @@
+"""HTTP with a real server on loopback: how errors are answered, how a server starts and stops."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import ClientError, ClientSession, web
+from structlog.testing import capture_logs
+
+from common.errors import UserError
+from common.web import (
+    RequestError,
+    answer_errors,
+    client_session,
+    error_response,
+    serving,
+    show_metrics,
+)
+
+HOST = "127.0.0.1"
+
+
+async def fine(_: web.Request) -> web.Response:
+    return web.Response(text="fine")
+
+
+async def bad_request(_: web.Request) -> web.Response:
+    raise RequestError("The end is before the start.")
+
+
+async def not_acceptable(_: web.Request) -> web.Response:
+    raise RequestError("There is a hole.", 406)
+
+
+async def broken(_: web.Request) -> web.Response:
+    raise RuntimeError("a secret of the inside")
+
+
+async def moved(_: web.Request) -> web.Response:
+    raise web.HTTPFound("/fine")
+
+
+async def too_large(_: web.Request) -> web.Response:
+    raise web.HTTPRequestEntityTooLarge(10, 20)
+
+
+async def breaks_off(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse()
+    if length := request.query.get("length"):
+        response.content_length = int(length)
+    else:
+        response.enable_chunked_encoding()
+    await response.prepare(request)
+    await response.write(b"x" * int(request.query["sent"]))
+    raise RequestError("There is a hole.", 406) if "refuse" in request.query else RuntimeError("a secret of the inside")
+
+
+def application() -> web.Application:
+    app = web.Application(middlewares=[answer_errors])
+    app.router.add_get("/metrics", show_metrics)
+    for handler in (fine, bad_request, not_acceptable, broken, moved, too_large, breaks_off):
+        app.router.add_get(f"/{handler.__name__}", handler)
+    app.router.add_post("/fine", fine)
+    return app
+
+
+@asynccontextmanager
+async def client() -> AsyncIterator[ClientSession]:
+    async with (
+        serving(application(), HOST, 0) as port,
+        ClientSession(f"http://{HOST}:{port}") as session,
+    ):
+        yield session
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    with capture_logs():
+        yield
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "sentence"),
+    [
+        ("/bad_request", 400, "The end is before the start."),
+        ("/not_acceptable", 406, "There is a hole."),
+        ("/broken", 500, "Something went wrong here; the log says what."),
+        ("/nowhere", 404, "There is nothing at /nowhere."),
+        ("/" + "x" * 5000, 404, f"There is nothing at /{'x' * 199}."),
+        ("/too_large", 413, "Request Entity Too Large."),
+    ],
+)
+async def test_errors_are_a_json_sentence(path: str, status: int, sentence: str) -> None:
+    """Every error is JSON with one sentence, is not cached, and leaves the connection usable."""
+    async with client() as session:
+        async with session.get(path) as answer:
+            assert answer.status == status
+            assert await answer.json() == {"error": sentence}
+            assert answer.headers["Cache-Control"] == "no-store"
+        async with session.get("/fine") as answer:
+            assert await answer.text() == "fine"
+
+
+async def test_another_method_is_refused() -> None:
+    """A method that a route does not know is refused with those that it does, in order."""
+    async with client() as session, session.delete("/fine") as answer:
+        assert answer.status == 405
+        assert answer.headers["Allow"] == "GET, HEAD, POST"
+        assert await answer.json() == {"error": "DELETE is not possible here; try GET or HEAD or POST."}
+
+
+async def test_no_trace_reaches_the_client() -> None:
+    """What went wrong inside is in the log, with its trace, and not in the answer."""
+    with capture_logs() as logs:
+        async with client() as session, session.get("/broken") as answer:
+            assert b"secret" not in await answer.read()
+            assert "secret" not in str(answer.headers)
+    [entry] = [entry for entry in logs if entry["event"] == "request_failed"]
+    assert (entry["path"], entry["method"], entry["exc_info"]) == ("/broken", "GET", True)
+
+
+async def test_redirects_pass() -> None:
+    """A redirect is no error."""
+    async with client() as session, session.get("/moved", allow_redirects=False) as answer:
+        assert (answer.status, answer.headers["Location"]) == (302, "/fine")
+
+
+@pytest.mark.parametrize(
+    "query", ["sent=100&length=1000", "sent=100", "sent=100&length=1000&refuse", "sent=100&refuse"]
+)
+async def test_an_answer_that_breaks_off_is_broken(query: str) -> None:
+    """An error after an answer has begun breaks the connection: nothing else can tell that the answer is not whole."""
+    async with client() as session, asyncio.timeout(5):
+        with pytest.raises(ClientError):
+            async with session.get(f"/breaks_off?{query}") as answer:
+                await answer.read()
+
+
+async def test_requests_are_measured() -> None:
+    """Each request is counted by route, method and status; unknown paths and methods make no labels of their own."""
+    async with client() as session:
+        for method, path in (
+            ("GET", "/moved"),
+            ("GET", "/nowhere-at-all"),
+            ("PROPFIND", "/fine"),
+            ("GET", "/bad_request"),
+        ):
+            async with session.request(method, path, allow_redirects=False):
+                pass
+        async with session.get("/metrics") as answer:
+            text = await answer.text()
+            assert answer.headers["Content-Type"].startswith("text/plain")
+    for labels in (
+        'method="GET",route="/moved",status="302"',
+        'method="any",route="none",status="404"',
+        'method="any",route="none",status="405"',
+        'method="GET",route="/bad_request",status="400"',
+    ):
+        assert f"respool_http_request_seconds_count{{{labels}}}" in text
+    assert "nowhere-at-all" not in text
+    assert "PROPFIND" not in text
+
+
+async def test_a_port_in_use_is_told() -> None:
+    """A port in use is a sentence that names the port and the option."""
+    with socket.create_server((HOST, 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=rf"^Port {port} is in use .* --port\.$"):
+            async with serving(application(), HOST, port):
+                pass
+
+
+async def test_an_address_of_another_machine_is_told() -> None:
+    """An address that is not of this machine is a sentence too."""
+    with pytest.raises(UserError, match=r"^Cannot listen on 192\.0\.2\.1 port 1 .*\.$"):
+        async with serving(application(), "192.0.2.1", 1):
+            pass
+
+
+async def test_a_stop_does_not_wait_for_long_answers() -> None:
+    """A server that stops closes what is still under way after about a second, and frees its port."""
+    begun = asyncio.Event()
+
+    async def hang(_: web.Request) -> web.Response:
+        begun.set()
+        await asyncio.sleep(3600)
+        raise AssertionError
+
+    app = application()
+    app.router.add_get("/hang", hang)
+    async with client_session() as session:
+        async with asyncio.timeout(4):
+            async with serving(app, HOST, 0) as port:
+                waiting = asyncio.create_task(session.get(f"http://{HOST}:{port}/hang").__aenter__())
+                await begun.wait()
+        with pytest.raises(ClientError):
+            await waiting
+        with socket.create_server((HOST, port)):
+            pass
+
+
+async def test_our_clients_say_who_they_are() -> None:
+    """Requests of ours carry our name and version, and connecting is bounded in time."""
+    seen: list[str] = []
+
+    async def note(request: web.Request) -> web.Response:
+        seen.append(request.headers["User-Agent"])
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_get("/", note)
+    async with serving(app, HOST, 0) as port, client_session() as session, session.get(f"http://{HOST}:{port}/"):
+        assert session.timeout.sock_connect == 10.0
+    assert seen[0].startswith("respool/")
+
+
+def test_the_form_of_an_error() -> None:
+    """An error's body is UTF-8 JSON."""
+    answer = error_response(404, "Für hier gibt es nichts.")
+    assert answer.content_type == "application/json"
+    assert isinstance(answer.body, bytes)

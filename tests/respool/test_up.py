@@ -1,0 +1,490 @@
+"""`respool up` with all that it runs: its life, the death of each of its parts, and what it must refuse."""
+
+import asyncio
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import TypeVar
+
+import asyncpg
+import pytest
+
+from common.dateutil import parse_hour
+from common.segments import Segment, SegmentType, content_hash, parse_name
+from respool.up import data_folder
+
+T = TypeVar("T")
+
+PATIENCE = 30.0  # seconds: far more than any of this takes, so that only a fault meets it
+STOP_SECONDS = 5.0  # the promise
+
+# A live playlist of a stream that is nowhere: nobody listens on port 9 (discard) of this machine.
+NOWHERE = "http://127.0.0.1:9/live.m3u8"
+
+SERVICES = ("downloader", "restreamer", "ffmpeg", "postgres")
+
+
+def until(condition: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
+    """Look again and again until it is true, and give what it then is."""
+    pause = threading.Event()
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        pause.wait(0.02)
+    return found
+
+
+# Processes -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process as /proc shows it; `started` tells it from a later one with the same number."""
+
+    pid: int
+    started: int
+    parent: int = field(compare=False)  # another one once that has died
+    command: str = field(compare=False)
+
+    @property
+    def kind(self) -> str:
+        """Which of SERVICES it is; empty for what those have started, and for the rest."""
+        patterns = {
+            "downloader": r"-m downloader ",
+            "restreamer": r"-m restreamer ",
+            "ffmpeg": r"^\S*ffmpeg\S* ",
+            "postgres": r"^\S*/postgres -D ",
+        }
+        return next((kind for kind, pattern in patterns.items() if re.search(pattern, self.command)), "")
+
+
+def processes() -> dict[int, Process]:
+    """All that live; a zombie is dead, only not buried by whoever has inherited it."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            stat = (folder / "stat").read_text().rpartition(")")[2].split()
+            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if stat[0] not in "ZX":
+                found[int(folder.name)] = Process(int(folder.name), int(stat[19]), int(stat[1]), command)
+    return found
+
+
+def family(pid: int) -> set[Process]:
+    """The process and all that descend from it."""
+    living = processes()
+    members = {living[pid]} if pid in living else set()
+    while more := {process for process in living.values() if process.parent in {m.pid for m in members}} - members:
+        members |= more
+    return members
+
+
+def mentioning(data: Path) -> set[Process]:
+    """What lives and has to do with a data folder: named in the command, or as working folder."""
+    found = set()
+    for process in processes().values():
+        with suppress(OSError):
+            cwd = Path(f"/proc/{process.pid}/cwd").readlink()
+            if str(data) in process.command or cwd.is_relative_to(data):
+                found.add(process)
+    return found
+
+
+class Up:
+    """A `respool up`, and what it says."""
+
+    def __init__(self, data: Path, *arguments: str, port: int = 0) -> None:
+        self.data = data
+        self.began = time.time()
+        self._out, self._err = data.with_suffix(".out"), data.with_suffix(".err")
+        command = [sys.executable, "-m", "respool", "up", "--data", str(data), "--port", str(port), *arguments]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("RESPOOL_")}
+        with self._out.open("wb") as out, self._err.open("wb") as err:
+            self.process = subprocess.Popen(command, stdout=out, stderr=err, env=environment, start_new_session=True)
+
+    @property
+    def out(self) -> str:
+        return self._out.read_text()
+
+    @property
+    def err(self) -> str:
+        return self._err.read_text()
+
+    def events(self, name: str) -> list[dict[str, str]]:
+        """What was logged under this name; every line of standard error is a log event."""
+        found = [json.loads(line) for line in self.err.splitlines() if line.endswith("}")]
+        return [event for event in found if event["event"] == name]
+
+    def assert_calm(self) -> None:
+        """Nobody left a trace, and `up` itself had nothing to complain about; a slow machine may make others wait."""
+        events = [json.loads(line) for line in self.err.splitlines()]
+        assert [event for event in events if event["service"] == "up" and event["level"] != "info"] == []
+
+    def page(self) -> str:
+        """The address that it tells to open, as soon as it does."""
+        return until(lambda: self._said(r"Open (http://\S+) to watch"), "the address is told")
+
+    def _said(self, pattern: str) -> str:
+        assert self.process.poll() is None, self.err
+        found = re.search(pattern, self.out)
+        return found[1] if found else ""
+
+    def segments(self, channel: str = "demo") -> dict[Path, Segment]:
+        """What is in the store of a channel, temps included."""
+        paths = (self.data / "segments" / channel / "source").glob("*/*")
+        return {path: parse_name(parse_hour(path.parent.name), path.name) for path in paths}
+
+    def full(self, channel: str = "demo") -> set[Path]:
+        return {path for path, segment in self.segments(channel).items() if segment.type is SegmentType.FULL}
+
+    def recording(self, channel: str = "demo") -> set[Path]:
+        """What is recorded as soon as that is more than now."""
+        before = self.full(channel)
+        return until(lambda: self.full(channel) - before, f"{channel} is recorded")
+
+    def part(self, kind: str, but: Process | None = None) -> Process:
+        """The one process of a kind, as soon as it is there, but for one that is about to go."""
+
+        def find() -> list[Process]:
+            return [process for process in family(self.process.pid) if process.kind == kind and process != but]
+
+        (found,) = until(find, f"{kind} runs")
+        return found
+
+    def stop(self, number: int = signal.SIGTERM) -> float:
+        """Stop it, by Ctrl-C as a terminal does, and see that nothing is left; the seconds that it took."""
+        members = family(self.process.pid)
+        began = time.monotonic()
+        if number == signal.SIGINT:
+            os.killpg(self.process.pid, number)
+        else:
+            self.process.send_signal(number)
+        assert self.process.wait(PATIENCE) == 0, self.err
+        took = time.monotonic() - began
+        assert members & set(processes().values()) == set()
+        assert mentioning(self.data) == set()
+        return took
+
+    def end(self) -> None:
+        """However the test went, leave nothing behind."""
+        self.process.kill()
+        self.process.wait()
+        for process in mentioning(self.data):
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Up]]:
+    """Begin a `respool up` on the folder `data` of the test, however often."""
+    begun: list[Up] = []
+
+    def begin(*arguments: str, port: int = 0) -> Up:
+        begun.append(Up(tmp_path / "data", *arguments, port=port))
+        return begun[-1]
+
+    yield begin
+    for up in begun:
+        up.end()
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """One that runs while several tests only look at it."""
+    up = Up(tmp_path_factory.mktemp("up") / "data")
+    try:
+        up.page()
+        yield up
+        assert up.stop() < STOP_SECONDS
+        assert up.events("service_ended") == []
+        up.assert_calm()
+    finally:
+        up.end()
+
+
+def get(page: str, path: str) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection(page.removeprefix("http://").strip("/"), timeout=PATIENCE)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def healthy(page: str) -> bool:
+    with suppress(OSError):
+        return get(page, "/health")[0] == 200
+    return False
+
+
+def query(dsn: str, sql: str) -> list[str]:
+    """The first column of an answer; nothing while the database is about to answer."""
+
+    async def ask() -> list[str]:
+        connection = await asyncpg.connect(dsn)
+        try:
+            return [str(row[0]) for row in await connection.fetch(sql)]
+        finally:
+            await connection.close()
+
+    with suppress(OSError, asyncpg.CannotConnectNowError):
+        return asyncio.run(ask())
+    return []
+
+
+def respool(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "respool", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+
+
+def assert_whole(segments: dict[Path, Segment]) -> None:
+    """Every file under a final name has the content that its name tells."""
+    for path, segment in segments.items():
+        if segment.type is not SegmentType.TEMP:
+            assert segment.hash == content_hash(sha256(path.read_bytes()).digest()), path
+
+
+# One that runs -------------------------------------------------------------------------------------------------------
+
+
+def test_everything_runs(running: Up) -> None:
+    """It says what it does and which page to open, which answers, and the demo stream is recorded."""
+    assert until(lambda: len(running.full()) > 1, "the demo stream is recorded")
+    assert_whole(running.segments())
+    status, body = get(running.page(), "/")
+    assert (status, b"<html" in body) == (200, True)
+    assert json.loads(get(running.page(), "/files")[1]) == ["demo"]
+    assert b"#EXTM3U" in get(running.page(), "/playlist/demo/source.m3u8")[1]
+    assert running.out.splitlines()[:4] == [
+        "respool: Starting the database.",
+        "respool: No channel is named: making a demo stream to record.",
+        f"respool: Recording demo into {running.data / 'segments'}.",
+        f"respool: Open {running.page()} to watch; Ctrl-C stops everything.",
+    ]
+
+
+def test_dsn_leads_to_the_database(running: Up) -> None:
+    """`respool dsn` prints the address of the database, in which this machine is a node."""
+    done = respool("dsn", "--data", str(running.data))
+    assert (done.returncode, done.stderr) == (0, "")
+    until(lambda: query(done.stdout.strip(), "SELECT url FROM nodes") == [running.page()], "the node is announced")
+
+
+def test_dsn_of_nothing_is_refused(tmp_path: Path) -> None:
+    """Where nothing runs, `respool dsn` says so in a sentence."""
+    done = respool("dsn", "--data", str(tmp_path))
+    assert (done.returncode, done.stdout) == (1, "")
+    said = f"Error: No database runs in {tmp_path / 'postgres'}: start it with `respool up --data {tmp_path}`.\n"
+    assert done.stderr == said
+
+
+def test_stream_that_is_away_does_not_hinder_others(running: Up, start: Callable[..., Up]) -> None:
+    """Beside a stream that does not answer, the other one is recorded; what is wrong is logged once."""
+    demo = running.events("demo_listening")[0]["url"]
+    up = start("--channel", f"bad={NOWHERE}", "--channel", f"good={demo}")
+    up.recording("good")
+    up.recording("good")
+    (complaint,) = up.events("stream_not_recorded")
+    assert complaint["channel"] == "bad"
+    assert up.segments("bad") == {}
+    assert [process for process in family(up.process.pid) if process.kind == "ffmpeg"] == []
+    assert up.stop() < STOP_SECONDS
+
+
+# Its end -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_stops_everything(number: int, start: Callable[..., Up]) -> None:
+    """SIGTERM and Ctrl-C stop all processes within five seconds, viewers or not; what is recorded is whole."""
+    up = start()
+    host, port = up.page().removeprefix("http://").strip("/").split(":")
+    up.recording()
+    path = next(iter(up.full()))
+    with socket.create_connection((host, int(port))) as viewer:
+        viewer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        viewer.sendall(f"GET /segments/demo/source/{path.parent.name}/{path.name} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert viewer.recv(8) == b"HTTP/1.1"
+        assert up.stop(number) < STOP_SECONDS
+    assert_whole(up.segments())
+    assert {segment.type for segment in up.segments().values()} <= {SegmentType.FULL, SegmentType.PARTIAL}
+    assert not (up.data / "respool-demo-stream").exists()
+    assert up.out.endswith("respool: Stopping.\n")
+    up.assert_calm()
+
+
+def test_stop_in_the_middle_of_the_start(start: Callable[..., Up]) -> None:
+    """Ctrl-C while services have just been started, and handle no signals yet, stops all of them without a trace."""
+    up = start()
+    until(lambda: up.events("service_started"), "a service is started")
+    assert up.stop(signal.SIGINT) < STOP_SECONDS
+    up.assert_calm()
+
+
+def test_what_hangs_is_killed(start: Callable[..., Up]) -> None:
+    """A stop takes no longer than five seconds if all the others hang."""
+    up = start()
+    up.page()
+    for kind in SERVICES:
+        os.kill(up.part(kind).pid, signal.SIGSTOP)
+    assert up.stop() < STOP_SECONDS
+
+
+# Deaths --------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_killed_comes_back(start: Callable[..., Up]) -> None:
+    """Killed one by one, each part is started again and does its work; killed itself, `up` leaves nothing running."""
+    up = start()
+    page = up.page()
+    up.recording()
+    for kind in SERVICES:
+        killed = up.part(kind)
+        os.kill(killed.pid, signal.SIGKILL)
+        assert up.part(kind, but=killed) != killed
+    up.recording()
+    until(lambda: healthy(page), "the page answers")
+    dsn = respool("dsn", "--data", str(up.data)).stdout.strip()
+    until(lambda: query(dsn, "SELECT url FROM nodes") == [page], "the database answers")
+    assert_whole(up.segments())
+
+    members = family(up.process.pid)
+    up.process.kill()
+    up.process.wait()
+    until(lambda: not members & set(processes().values()), "all of them end", STOP_SECONDS)
+    assert mentioning(up.data) == set()
+
+
+def test_recording_goes_on_after_a_kill(start: Callable[..., Up]) -> None:
+    """Killed and started again at once, on the same port, it goes on; what was half-written is kept as partial."""
+    up = start()
+    page = up.page()
+    before = up.recording()
+    up.process.kill()
+    up.process.wait()
+    # half a segment, as a downloader leaves it that was killed while it wrote
+    whole = next(iter(before))
+    clock, _, _ = whole.name.partition("-")
+    temp = whole.with_name(f"{clock}-2.0-temp-8ce5bc79-3fe5-4ab3-bb4c-1a3a1a0b8f3e.ts")
+    temp.write_bytes(whole.read_bytes()[:1000])
+
+    again = start(port=int(page.rstrip("/").rpartition(":")[2]))
+    assert again.page() == page
+    again.recording()
+    until(lambda: not temp.exists(), "the temp is dealt with")
+    partial = [path for path, segment in again.segments().items() if segment.type is SegmentType.PARTIAL]
+    assert [path.read_bytes() for path in partial if path.name.startswith(clock)] == [whole.read_bytes()[:1000]]
+    assert before < again.full()
+    assert again.stop() < STOP_SECONDS
+    assert_whole(again.segments())
+    assert SegmentType.TEMP not in {segment.type for segment in again.segments().values()}
+
+
+# Refusals ------------------------------------------------------------------------------------------------------------
+
+
+def refused(up: Up, sentence: str) -> None:
+    """It ends by itself, soon, with this sentence alone, and leaves no process behind."""
+    assert up.process.wait(PATIENCE) == 1
+    (event,) = map(json.loads, up.err.splitlines())
+    assert (event["event"], event["reason"]) == ("cannot_run", sentence)
+    assert mentioning(up.data) == set()
+
+
+def test_port_in_use_is_refused(start: Callable[..., Up]) -> None:
+    """A port that another program uses is named, with what to do."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        refused(
+            start(port=port),
+            f"Cannot listen on 127.0.0.1 port {port} (Address already in use): "
+            "stop what uses it or choose another with --port.",
+        )
+
+
+def test_folder_that_cannot_be_written_is_refused(tmp_path: Path, start: Callable[..., Up]) -> None:
+    """A data folder that cannot be made is named, with the reason."""
+    (tmp_path / "file").touch()
+    refused(
+        start("--data", str(tmp_path / "file" / "data")),
+        f"The folder {tmp_path / 'file' / 'data'} cannot be used (Not a directory: {tmp_path / 'file' / 'data'}); "
+        "change its rights or name another with --data.",
+    )
+
+
+def test_file_in_the_place_of_the_store_is_refused(tmp_path: Path, start: Callable[..., Up]) -> None:
+    """So is one in which something stands in the way."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "segments").touch()
+    refused(
+        start(),
+        f"The folder {tmp_path / 'data'} cannot be used (File exists: {tmp_path / 'data' / 'segments'}); "
+        "change its rights or name another with --data.",
+    )
+
+
+def test_folder_in_use_is_refused(running: Up, tmp_path: Path, start: Callable[..., Up]) -> None:
+    """A data folder that another one uses is named, and that other one goes on."""
+    up = start("--data", str(running.data))
+    assert up.process.wait(PATIENCE) == 1
+    assert json.loads(up.err)["reason"] == (
+        f"Another `respool up` uses {running.data}; stop that one, or name another with --data."
+    )
+    running.recording()
+
+
+OTHER_VERSION = (
+    "{data} was made by another version of Respool (format 2, here 1); "
+    "use that version, or name another folder with --data."
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ('{"format": 2}', OTHER_VERSION),
+        ("[]", '{data}/respool.json cannot be read; put back {{"format": 1}} if it was changed.'),
+        ("{", '{data}/respool.json cannot be read; put back {{"format": 1}} if it was changed.'),
+    ],
+)
+def test_folder_of_another_version_is_refused(
+    content: str, sentence: str, tmp_path: Path, start: Callable[..., Up]
+) -> None:
+    """A data folder of another layout is left as it is."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "respool.json").write_text(content)
+    refused(start(), sentence.format(data=tmp_path / "data"))
+    assert (tmp_path / "data" / "respool.json").read_text() == content
+    assert not (tmp_path / "data" / "postgres").exists()
+
+
+def test_database_of_another_version_is_refused(tmp_path: Path, start: Callable[..., Up]) -> None:
+    """So is a database of another PostgreSQL."""
+    (tmp_path / "data" / "postgres").mkdir(parents=True)
+    (tmp_path / "data" / "postgres" / "PG_VERSION").write_text("17\n")
+    refused(
+        start(),
+        f"The database in {tmp_path / 'data' / 'postgres'} is of PostgreSQL 17, and this Respool brings 18: carry it "
+        "over with the pg_dump of the Respool that made it, or move the folder away to begin with an empty one.",
+    )
+
+
+def test_start_that_was_killed_early_is_no_other_version(tmp_path: Path) -> None:
+    """A mark of the version that never came to be written is written by the next start."""
+    (tmp_path / "respool.json").touch()
+    for _ in range(2):
+        with data_folder(tmp_path):
+            assert json.loads((tmp_path / "respool.json").read_text()) == {"format": 1}

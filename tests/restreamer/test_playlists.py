@@ -1,0 +1,240 @@
+"""Playlists over HTTP: of which range, with which addresses, and when there is none."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+from unittest.mock import ANY
+from urllib.parse import urljoin
+
+import m3u8
+import pytest
+from aiohttp import ClientSession
+from yarl import URL
+
+from common.dateutil import format_utc
+from common.segments import Segment, SegmentType
+from common.store import Store
+from restreamer.playlist import EDGE_HELD, PAST_AFTER
+
+Put = Callable[..., Segment]
+
+PAST = {"start": "2026-03-01T12:00:00Z", "end": "2026-03-01T12:01:00Z"}
+
+
+async def playlist(client: ClientSession, url: URL) -> Any:  # noqa: ANN401 - m3u8 has no types
+    async with client.get(url) as response:
+        assert response.status == 200, await response.text()
+        assert response.content_type == "application/vnd.apple.mpegurl"
+        assert response.headers["Cache-Control"] == "no-cache"
+        assert response.headers["Access-Control-Allow-Origin"] == "*"
+        return m3u8.loads(await response.text(), uri=str(url))
+
+
+async def refusal(client: ClientSession, url: URL) -> tuple[int, str]:
+    async with client.get(url) as response:
+        answer = await response.json()
+        assert list(answer) == ["error"]
+        return response.status, answer["error"]
+
+
+def times(found: Any) -> list[datetime]:  # noqa: ANN401
+    return [entry.program_date_time for entry in found.segments]
+
+
+# Media playlists ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_past_range_is_a_recording(url: URL, client: ClientSession, put: Put) -> None:
+    """A range that is past lists what touches it, is closed, and gives each segment's bytes under its address."""
+    put("11:59:50")
+    recorded = [put("11:59:59"), put("12:00:01"), put("12:00:05"), put("12:01:00")]
+    put("12:01:02")
+    found = await playlist(client, url / "playlist/chan/source.m3u8" % PAST)
+    assert times(found) == [segment.start for segment in recorded]
+    assert [entry.discontinuity for entry in found.segments] == [False, False, True, True]
+    assert found.is_endlist
+    for entry, segment in zip(found.segments, recorded, strict=True):
+        async with client.get(
+            URL(urljoin(str(url / "playlist/chan/source.m3u8"), entry.uri), encoded=True)
+        ) as response:
+            assert (response.status, await response.read()) == (200, segment.start.isoformat().encode())
+
+
+async def test_without_an_end_it_is_live(url: URL, client: ClientSession, put: Put, now: datetime) -> None:
+    """What has no end goes up to now and stays open; what has no start begins with the first segment."""
+    recorded = [put(now - timedelta(seconds=30 - 2 * n)) for n in range(15)]
+    for query in ({}, {"start": format_utc(recorded[0].start)}):
+        found = await playlist(client, url / "playlist/chan/source.m3u8" % query)
+        assert times(found) == [segment.start for segment in recorded]
+        assert not found.is_endlist
+        assert found.playlist_type is None
+
+
+async def test_a_range_is_closed_when_nothing_can_come(
+    url: URL, client: ClientSession, put: Put, now: datetime
+) -> None:
+    """A range that ended only just is still open for what is late."""
+    put(now - 2 * PAST_AFTER, 60.0)
+    at = url / "playlist/chan/source.m3u8"
+    assert not (await playlist(client, at % {"end": format_utc(now - PAST_AFTER / 2)})).is_endlist
+    assert (await playlist(client, at % {"end": format_utc(now - PAST_AFTER * 1.5)})).is_endlist
+
+
+async def test_a_young_hole_holds_the_live_edge(url: URL, client: ClientSession, put: Put, now: datetime) -> None:
+    """What comes after a young hole is listed only when the hole is filled, and then without a break."""
+    first = put(now - timedelta(seconds=8))
+    third = put(now - timedelta(seconds=4))
+    at = url / "playlist/chan/source.m3u8"
+    assert times(await playlist(client, at)) == [first.start]
+    second = put(now - timedelta(seconds=6))
+    found = await playlist(client, at)
+    assert times(found) == [first.start, second.start, third.start]
+    assert not any(entry.discontinuity for entry in found.segments)
+
+
+async def test_an_old_hole_stands(url: URL, client: ClientSession, put: Put, now: datetime) -> None:
+    """A hole that is no longer young is a discontinuity of the live playlist."""
+    put(now - EDGE_HELD - timedelta(seconds=10))
+    put(now - EDGE_HELD - timedelta(seconds=2), 15.0)
+    found = await playlist(client, url / "playlist/chan/source.m3u8")
+    assert [entry.discontinuity for entry in found.segments] == [False, True]
+
+
+async def test_long_ranges_are_asked_for_by_name(url: URL, client: ClientSession, put: Put) -> None:
+    """A range with an open end over twelve hours is refused with a sentence, by both kinds of playlist."""
+    first = put("12:00:00")
+    for path in ("playlist/chan/source.m3u8", "playlist/chan.m3u8"):
+        for query in ({}, {"start": "2026-03-01T12:00"}):
+            status, sentence = await refusal(client, url / path % query)
+            assert status == 400
+            assert sentence.startswith("From 2026-03-01 12:00 to ")
+            assert sentence.endswith(" is more than 12 hours; name both start and end for so much.")
+    everything = {"start": "1900-01-01", "end": "9000-12-31"}
+    assert times(await playlist(client, url / "playlist/chan/source.m3u8" % everything)) == [first.start]
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "sentence"),
+    [
+        ("no/source.m3u8", {}, "Nothing is recorded of no/source."),
+        ("chan/no.m3u8", PAST, "Nothing is recorded of chan/no in that range."),
+        ("no.m3u8", {}, "Nothing is recorded of no."),
+        ("chan/source.m3u8", {"end": "2026-03-01T11:00"}, "Nothing is recorded of chan/source in that range."),
+        ("chan/source.m3u8", {"start": "2999-03-01"}, "Nothing is recorded of chan/source in that range."),
+        ("chan.m3u8", {"end": "2026-03-01T11:00"}, "Nothing is recorded of chan in that range."),
+        (
+            "chan/source.m3u8",
+            {"start": "2026-03-01T12:01", "end": "2026-03-01T12:02"},
+            "Nothing is recorded of chan/source in that range.",
+        ),
+    ],
+)
+async def test_nothing_recorded_is_a_404(
+    url: URL, client: ClientSession, put: Put, path: str, query: dict[str, str], sentence: str
+) -> None:
+    """What is unknown, or empty in the range asked for, is a 404 with a sentence."""
+    put("12:00:00")
+    put("12:03:00")
+    assert await refusal(client, url / "playlist" / path % query) == (404, sentence)
+
+
+async def test_what_is_not_complete_is_listed_and_then_broken(url: URL, client: ClientSession, put: Put) -> None:
+    """A partial segment is better than none; after it there is a discontinuity."""
+    put("12:00:00", kind=SegmentType.PARTIAL)
+    put("12:00:02")
+    found = await playlist(client, url / "playlist/chan/source.m3u8" % PAST)
+    assert [entry.discontinuity for entry in found.segments] == [False, True]
+
+
+# Multivariant playlists ---------------------------------------------------------------------------------------------
+
+
+async def test_qualities_are_variants(url: URL, client: ClientSession, put: Put) -> None:
+    """Each quality is a variant with its measured rates, the best first; the range is passed on."""
+    put("12:00:00", 2.0, b"x" * 1000, quality="low")
+    put("12:00:00", 2.0, b"x" * 3000)
+    put("12:00:02", 1.0, b"x" * 3000)
+    put("13:00:00", 1.0, b"x" * 9000)
+    found = await playlist(client, url / "playlist/chan.m3u8" % PAST)
+    assert [(v.stream_info.bandwidth, v.stream_info.average_bandwidth) for v in found.playlists] == [
+        (24000, 16000),
+        (4000, 4000),
+    ]
+    for variant, listed in zip(found.playlists, (2, 1), strict=True):
+        inner = await playlist(client, URL(urljoin(str(url / "playlist/chan.m3u8"), variant.uri), encoded=True))
+        assert len(inner.segments) == listed
+
+
+async def test_a_variant_without_recordings_is_left_out(
+    url: URL, client: ClientSession, put: Put, now: datetime
+) -> None:
+    """A quality that has nothing in the range is no variant; the others are."""
+    put(now - timedelta(days=1), quality="given-up")
+    put(now - timedelta(seconds=4))
+    found = await playlist(client, url / "playlist/chan.m3u8" % {"start": format_utc(now - timedelta(minutes=1))})
+    assert [variant.uri for variant in found.playlists] == [ANY]
+    assert found.playlists[0].uri.startswith("chan/source.m3u8?start=")
+
+
+async def test_a_range_that_ends_in_a_hole_has_variants(url: URL, client: ClientSession, put: Put) -> None:
+    """The rates are those of the newest segments of the range, however long before its end these lie."""
+    put("12:00:00", 2.0, b"x" * 1000)
+    put("15:00:00", 2.0, b"x" * 9000)
+    found = await playlist(
+        client, url / "playlist/chan.m3u8" % {"start": "2026-03-01T10:00", "end": "2026-03-01T14:00"}
+    )
+    assert [variant.stream_info.bandwidth for variant in found.playlists] == [4000]
+
+
+# Names --------------------------------------------------------------------------------------------------------------
+
+NAMES = [
+    "a b",
+    "a#b?c",
+    "100%",
+    "%2F",
+    "q'\"q",
+    "ünï✓",
+    "new\nline",
+    "tab\t",
+    "br{a}ce",
+    "a+b&c=d;e",
+    "a:b",
+    "back\\slash",
+    "x..",
+    "a.m3u8",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_all_names_can_be_fetched(url: URL, client: ClientSession, put: Put, name: str) -> None:
+    """Whatever channel and quality are called, addresses are plain ASCII, and a strict client follows them."""
+    segment = put("12:00:00", channel=name, quality=name)
+    at = url / "playlist" / f"{name}.m3u8" % PAST
+    for _ in range(2):
+        async with client.get(at) as response:
+            text = await response.text()
+            assert response.status == 200, text
+        (address,) = [line for line in text.splitlines() if not line.startswith("#")]
+        assert address.isascii()
+        assert not set(address) & set(" \"'<>\\^`{|}")
+        at = URL(urljoin(str(at), address), encoded=True)
+    async with client.get(at) as response:
+        assert (response.status, await response.read()) == (200, segment.start.isoformat().encode())
+    for depth in ("files", "files/" + URL.build(path="/" + name).raw_path[1:]):
+        async with client.get(URL(f"{url}/{depth}", encoded=True)) as response:
+            assert await response.json() == [name]
+
+
+async def test_what_is_deleted_meanwhile_is_no_failure(
+    url: URL, client: ClientSession, put: Put, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A segment that goes between the listing and the look at its size makes the answer one to ask again for."""
+    segment = put("12:00:00")
+    sequence = store.sequence("chan", "source", segment.start, segment.end)
+    monkeypatch.setattr(Store, "sequence", lambda *_, **__: sequence)
+    store.segment_path("chan", "source", segment).unlink()
+    monkeypatch.setattr(Store, "span", lambda *_: (segment.start, segment.end))
+    for path in ("playlist/chan.m3u8", "cut/chan/source.ts"):
+        query = PAST | ({"type": "rough", "allow_holes": "true"} if "cut" in path else {})
+        assert await refusal(client, url / path % query) == (503, "A part of this was just deleted; ask again.")
