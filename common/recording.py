@@ -10,6 +10,7 @@ import hashlib
 import os
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -89,15 +90,25 @@ class SegmentWriter:
         return None
 
 
-def sweep_temps(store: Store, channel: str, quality: str) -> list[Segment]:
-    """Make `partial` segments of the temps whose writer is gone, and remove the empty ones; give those kept."""
-    kept = []
-    for hour in store.hours(channel, quality):
-        segments, _ = parse_names(parse_hour(hour), store.names(channel, quality, hour))
-        for temp in segments:
-            if temp.type is SegmentType.TEMP:
-                kept += _sweep(store.segment_path(channel, quality, temp), temp)
-    return kept
+def sweep_temps(
+    store: Store, channel: str, quality: str, *, enough: Callable[[], bool] = lambda: False
+) -> list[Segment]:
+    """Make `partial` segments of the temps whose writer is gone, and remove the empty ones; give those kept.
+
+    The newest hours are swept first; between two of them `enough` is asked whether to leave the rest for another time,
+    since a store of years takes a minute.
+    """
+    kept: list[Segment] = []
+    for hour in reversed(store.hours(channel, quality)):
+        if enough():
+            break
+        folder = store.folder(channel, quality) / hour
+        # only temps are parsed: that takes a tenth of the time of all names
+        names = os.listdir(folder)  # noqa: PTH208 - as many paths would take longer than all the rest
+        temps, _ = parse_names(parse_hour(hour), (name for name in names if "-temp-" in name))
+        for temp in temps:
+            kept += _sweep(folder / temp.name, temp)
+    return sorted(kept)
 
 
 def _sweep(path: Path, temp: Segment) -> list[Segment]:

@@ -99,10 +99,10 @@ async def show_metrics(_: web.Request) -> web.Response:
 
 
 @asynccontextmanager
-async def serving(app: web.Application, host: str, port: int) -> AsyncIterator[int]:
+async def serving(app: web.Application, host: str, port: int, *, flag: str = "--port") -> AsyncIterator[int]:
     """Serve the application and give the port (0 asks for a free one); closes open requests soon after the end.
 
-    Raises UserError if the port is in use or may not be used.
+    Raises UserError if the port is in use or may not be used, which names the `flag` that chooses it.
     """
     logging.getLogger("aiohttp.server").addFilter(_is_no_mistake_of_a_client)
     # what is under way at a stop gets a second: a stop promises to take less than five
@@ -113,7 +113,7 @@ async def serving(app: web.Application, host: str, port: int) -> AsyncIterator[i
         try:
             await site.start()
         except OSError as error:
-            raise UserError(_cannot_listen(host, port, error)) from error
+            raise UserError(_cannot_listen(host, port, flag, error)) from error
         yield runner.addresses[0][1]
     finally:
         await runner.cleanup()
@@ -124,10 +124,10 @@ def _is_no_mistake_of_a_client(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
-def _cannot_listen(host: str, port: int, error: OSError) -> str:
+def _cannot_listen(host: str, port: int, flag: str, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"Port {port} is in use by another program; stop that one or choose another port with --port."
-    return f"Cannot listen on {host} port {port} ({error.strerror or error}); choose another one with --port."
+        return f"Port {port} is in use by another program; stop that one or choose another port with {flag}."
+    return f"Cannot listen on {host} port {port} ({error.strerror or error}); choose another one with {flag}."
 
 
 def client_session(*, connect_seconds: float = 10.0) -> ClientSession:

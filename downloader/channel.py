@@ -16,9 +16,6 @@ log = structlog.get_logger()
 # A stream that is away may be back any second, and what it sends then is sent once.
 _LONGEST_PAUSE = 10.0
 
-# Having been followed for so long, a stream that fails is met like a new one.
-_STEADY_SECONDS = 60.0
-
 _FOLLOWED = metrics.gauge(
     "stream_followed", "1 while the playlist of a quality is being followed.", "channel", "quality"
 )
@@ -35,21 +32,27 @@ class Channel:
 async def record(channel: Channel, recorder: Recorder, stop: asyncio.Event) -> None:
     """Record one quality until `stop`; whatever is wrong with the stream is said once and tried again."""
     async with asyncio.TaskGroup() as group:
-        fetching = group.create_task(recorder.fetch_forever())
-        await _follow_forever(channel, recorder, stop)
-        fetching.cancel()
+        tasks = [
+            group.create_task(recorder.fetch_forever()),
+            group.create_task(_follow_forever(channel, recorder, stop)),
+        ]
+        await stop.wait()
+        # what is under way is not waited for: an origin that hangs must not hold up the stop
+        for task in tasks:
+            task.cancel()
 
 
 async def _follow_forever(channel: Channel, recorder: Recorder, stop: asyncio.Event) -> None:
-    quality = recorder.target.quality
-    following = _FOLLOWED.labels(channel.name, quality)
-    attempt, told = 0, ""
-    loop = asyncio.get_running_loop()
+    where = {"channel": channel.name, "quality": recorder.target.quality}
+    following = _FOLLOWED.labels(*where.values())
+    attempt, address, told = 0, "", ""
     while not stop.is_set():
-        began = loop.time()
+        found = recorder.found
         try:
-            url = await media_playlist_url(recorder.session, channel.url, quality)
-            log.info("stream_found", channel=channel.name, quality=quality, url=without_secrets(url))
+            url = await media_playlist_url(recorder.session, channel.url, recorder.target.quality)
+            if address != without_secrets(url):
+                address = without_secrets(url)
+                log.info("stream_found", **where, url=address)
             following.set(1)
             await recorder.follow(url, stop)
         except EndedError:
@@ -60,8 +63,11 @@ async def _follow_forever(channel: Channel, recorder: Recorder, stop: asyncio.Ev
             return
         finally:
             following.set(0)
-        attempt = 1 if loop.time() - began > _STEADY_SECONDS else attempt + 1
+        if recorder.found > found:
+            # it was recorded in between: whatever is wrong now is news, and it may be back at once
+            attempt, told = 0, ""
+        attempt += 1
         if reason != told:
             told = reason
-            log.error("stream_not_recorded", channel=channel.name, quality=quality, reason=reason)
+            log.error("stream_not_recorded", **where, reason=reason)
         await pause(stop, backoff(attempt, most=_LONGEST_PAUSE))

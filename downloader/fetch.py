@@ -11,6 +11,7 @@ from common.recording import SegmentWriter
 from common.segments import Segment, SegmentType
 from common.store import Store
 from common.waits import in_thread
+from downloader.origin import status_line, why
 from downloader.timeline import NewSegment
 
 # A segment may arrive as slowly as it likes, as long as it keeps arriving.
@@ -62,40 +63,37 @@ async def fetch(session: ClientSession, new: NewSegment, target: Target) -> Fetc
     try:
         async with session.get(new.entry.uri, timeout=_SEGMENT_TIMEOUT) as response:
             _check(response)
-            segment, size = await _record(response, new, target)
+            arrival = _Arrival(new, target)
+            segment = await _record(response, arrival)
     except TimeoutError:
         raise FetchError("The segment did not arrive in time.") from None
-    except ClientError as error:
-        raise FetchError(f"The transfer broke off: {str(error) or type(error).__name__}.") from error
-    return Fetched(segment, size, time.monotonic() - began)
+    except (ClientError, UnicodeError) as error:
+        raise FetchError(f"The segment cannot be fetched: {why(error)}.") from error
+    return Fetched(segment, arrival.size, time.monotonic() - began)
 
 
 def _check(response: ClientResponse) -> None:
     if response.status in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
         raise FetchError(f"The origin no longer has it ({response.status}).", gone=True)
     if response.status != HTTPStatus.OK:
-        raise FetchError(f"The origin answers {response.status} {response.reason}.")
+        raise FetchError(f"The origin answers {status_line(response.status)}.")
 
 
-async def _record(response: ClientResponse, new: NewSegment, target: Target) -> tuple[Segment, int]:
-    writer = await in_thread(SegmentWriter, target.store, target.channel, target.quality, new.start, new.entry.duration)
-    first = b""
+async def _record(response: ClientResponse, arrival: "_Arrival") -> Segment:
     buffer = bytearray()
     try:
         async for chunk in response.content.iter_any():
-            first = first or chunk[:1]
             buffer += chunk
             if len(buffer) >= _WRITE_BYTES:
-                await in_thread(writer.write, _taken(buffer))
-            if writer.size > _MOST_BYTES:
+                await in_thread(arrival.write, _taken(buffer))
+            if arrival.size > _MOST_BYTES:
                 raise FetchError(f"The segment is longer than {_MOST_BYTES >> 20} MiB.", gone=True)
-        if not writer.size and not buffer:
+        if not arrival.size and not buffer:
             raise FetchError("The segment is empty.")
-        segment = await in_thread(_finish, writer, _taken(buffer), first)
+        return await in_thread(arrival.commit, _taken(buffer))
     finally:
         # whatever ended the transfer, a stop of the service too: what came is kept
-        await in_thread(_keep, writer, _taken(buffer))
-    return segment, writer.size
+        await in_thread(arrival.keep, _taken(buffer))
 
 
 def _taken(buffer: bytearray) -> bytes:
@@ -104,14 +102,38 @@ def _taken(buffer: bytearray) -> bytes:
     return data
 
 
-def _finish(writer: SegmentWriter, rest: bytes, first: bytes) -> Segment:
-    writer.write(rest)
-    looks_whole = first == bytes([_TS_SYNC_BYTE]) and writer.size % _TS_PACKET_BYTES == 0
-    return writer.commit(SegmentType.FULL if looks_whole else SegmentType.SUSPECT)
+class _Arrival:
+    """A segment on its way to disk, from its first bytes on; what it does blocks and is for a thread."""
 
+    def __init__(self, new: NewSegment, target: Target) -> None:
+        self._new, self._target = new, target
+        self._writer: SegmentWriter | None = None
+        self._first = b""
 
-def _keep(writer: SegmentWriter, rest: bytes) -> None:
-    if not writer.closed:
+    @property
+    def size(self) -> int:
+        """The bytes written so far."""
+        return self._writer.size if self._writer else 0
+
+    def write(self, data: bytes) -> SegmentWriter:
+        if self._writer is None:
+            store, channel, quality = self._target.store, self._target.channel, self._target.quality
+            self._writer = SegmentWriter(store, channel, quality, self._new.start, self._new.entry.duration)
+            self._first = data[:1]
+        self._writer.write(data)
+        return self._writer
+
+    def commit(self, rest: bytes) -> Segment:
+        writer = self.write(rest)
+        looks_whole = self._first == bytes([_TS_SYNC_BYTE]) and writer.size % _TS_PACKET_BYTES == 0
+        return writer.commit(SegmentType.FULL if looks_whole else SegmentType.SUSPECT)
+
+    def keep(self, rest: bytes) -> None:
+        """Keep as `partial` what was not committed."""
+        if self._writer is not None and self._writer.closed:
+            return
         with suppress(OSError):
-            writer.write(rest)
-        writer.abandon()
+            if rest:
+                self.write(rest)
+        if self._writer is not None:
+            self._writer.abandon()

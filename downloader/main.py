@@ -46,21 +46,26 @@ async def run(config: Config, stop: asyncio.Event) -> None:
     await in_thread(store.check_writable)
     async with AsyncExitStack() as stack:
         if config.metrics_port is not None:
-            await stack.enter_async_context(serving(_metrics_app(), config.host, config.metrics_port))
+            await stack.enter_async_context(
+                serving(_metrics_app(), config.host, config.metrics_port, flag="--metrics-port")
+            )
         session = await stack.enter_async_context(client_session())
         async with asyncio.TaskGroup() as group:
-            group.create_task(in_thread(_sweep, store))
+            group.create_task(in_thread(_sweep, store, stop))
             for channel in config.channels:
                 for quality in config.qualities:
                     recorder = Recorder(Target(store, channel.name, quality), session)
                     group.create_task(record(channel, recorder, stop))
 
 
-def _sweep(store: Store) -> None:
+def _sweep(store: Store, stop: asyncio.Event) -> None:
     """Keep what a downloader that died has left half-written."""
-    for channel in store.channels():
-        for quality in store.qualities(channel):
-            sweep_temps(store, channel, quality)
+    try:
+        for channel in store.channels():
+            for quality in store.qualities(channel):
+                sweep_temps(store, channel, quality, enough=stop.is_set)
+    except OSError as error:  # such as a folder of somebody else's: no reason not to record
+        log.warning("sweep_failed", reason=f"{error.filename}: {error.strerror}")
 
 
 def _metrics_app() -> web.Application:
@@ -87,13 +92,23 @@ def _channels(texts: tuple[str, ...]) -> Iterator[Channel]:
     for text in texts:
         name, equals, url = text.partition("=")
         if not equals or not _NAME.fullmatch(name):
+            shown = text.partition("?")[0]  # behind it stand secrets, and this goes to logs
             raise click.BadParameter(
-                f"{text!r} is not NAME=URL, where NAME is up to 64 letters, digits, dots, dashes and underscores."
+                f"{shown!r} is not NAME=URL, where NAME is up to 64 letters, digits, dots, dashes and underscores."
             )
-        address = urlsplit(url)
-        if address.scheme not in ("http", "https") or not address.hostname:
-            raise click.BadParameter(f"the address of {name} must be an http or https URL, not {url!r}.")
+        if not _is_http(url):
+            raise click.BadParameter(
+                f"the address of {name} must be an http or https URL, such as https://host/x.m3u8."
+            )
         yield Channel(name, url)
+
+
+def _is_http(url: str) -> bool:
+    try:
+        address = urlsplit(url)
+        return address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
+    except ValueError:  # a port or an IPv6 address that cannot be
+        return False
 
 
 def parse_qualities(text: str) -> tuple[str, ...]:

@@ -1,9 +1,24 @@
 """The origin of a stream over HTTP: its playlists, as values."""
 
 import asyncio
+import os
+from contextlib import suppress
 from http import HTTPStatus
 
-from aiohttp import ClientError, ClientSession, ClientTimeout, StreamReader
+from aiohttp import (
+    ClientConnectorCertificateError,
+    ClientConnectorDNSError,
+    ClientError,
+    ClientPayloadError,
+    ClientSession,
+    ClientSSLError,
+    ClientTimeout,
+    InvalidURL,
+    NonHttpUrlClientError,
+    ServerDisconnectedError,
+    StreamReader,
+    TooManyRedirects,
+)
 
 from common.web import without_secrets
 from downloader.playlist import choose_variants, parse
@@ -28,13 +43,13 @@ async def fetch_playlist(session: ClientSession, url: str) -> MediaPlaylist | Mu
     try:
         async with session.get(url, timeout=_PLAYLIST_TIMEOUT) as response:
             if response.status != HTTPStatus.OK:
-                raise OriginError(f"{without_secrets(url)} answers {response.status} {response.reason}.")
+                raise OriginError(f"{without_secrets(url)} answers {status_line(response.status)}.")
             body = await _read(response.content, url)
             where = str(response.url)
     except TimeoutError:
         raise OriginError(f"{without_secrets(url)} does not answer in time.") from None
     except (ClientError, ValueError, OSError) as error:
-        raise OriginError(f"{without_secrets(url)} cannot be fetched: {error}.") from error
+        raise OriginError(f"{without_secrets(url)} cannot be fetched: {why(error)}.") from error
     try:
         return await asyncio.to_thread(parse, body.decode("utf-8", "replace"), where)
     except PlaylistError as error:
@@ -54,6 +69,37 @@ async def media_playlist_url(session: ClientSession, url: str, quality: str) -> 
         return choose_variants(playlist, [quality])[quality].uri
     except PlaylistError as error:
         raise OriginError(f"{without_secrets(url)}: {error}") from error
+
+
+def status_line(status: int) -> str:
+    """Give a status as one reads it: `404 Not Found`; never in the origin's own words, which may be anything."""
+    with suppress(ValueError):
+        return f"{status} {HTTPStatus(status).phrase}"
+    return str(status)
+
+
+# The first that fits decides, so what is special comes before what is general.
+_REASONS: tuple[tuple[type[Exception], str], ...] = (
+    (TooManyRedirects, "it redirects without an end"),
+    (InvalidURL, "the address, or one that it redirects to, is malformed"),
+    (NonHttpUrlClientError, "it redirects to what is neither http nor https"),
+    (ClientConnectorDNSError, "its host is not known"),
+    (ClientConnectorCertificateError, "its certificate is not valid"),
+    (ClientSSLError, "a secure connection could not be made"),
+    (ServerDisconnectedError, "the connection was closed before an answer came"),
+    (ClientPayloadError, "the transfer broke off"),
+    (UnicodeError, "its host cannot be a host's name"),
+)
+
+
+def why(error: ClientError | ValueError | OSError) -> str:
+    """Say in a few words why a request failed; never in the error's own, which may quote the whole address."""
+    for kind, reason in _REASONS:
+        if isinstance(error, kind):
+            return reason
+    if isinstance(error, OSError) and error.errno:
+        return f"the connection failed ({os.strerror(error.errno)})"
+    return f"the answer could not be understood ({type(error).__name__})"
 
 
 async def _read(content: StreamReader, url: str) -> bytes:

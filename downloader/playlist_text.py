@@ -20,6 +20,7 @@ _INTEGER = re.compile(r'\s*"?([0-9]{1,20})"?\s*')
 _RESOLUTION = re.compile(r"\s*([0-9]{1,5})\s*[xX]\s*([0-9]{1,5})\s*")
 _BYTERANGE = re.compile(r'\s*"?([0-9]{1,18})(?:@([0-9]{0,18}))?"?\s*')
 _IV = re.compile(r"0[xX]([0-9A-Fa-f]{1,32})")
+_USER = re.compile(r"//[^/@]*@")
 # The two ordinary forms of an address, for which the way through urllib would change nothing and cost the most time.
 _ABSOLUTE = re.compile(r"https?://[A-Za-z0-9][A-Za-z0-9.-]*(?::[1-9][0-9]{0,3})?[/?]")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_~%=&+,@!()*-]|[./](?!\.))*(?:\?[A-Za-z0-9_.~%=&+,@!()*/-]+)?")
@@ -34,8 +35,12 @@ def lines(text: str) -> Iterator[str]:
 
 
 def quote(text: str) -> str:
-    """Put a stranger's text into a sentence: short, in quotes, control characters escaped."""
-    return repr(text[:80])
+    """Put a stranger's text into a sentence: short, in quotes, control characters escaped, secrets left out.
+
+    Those stand in addresses, after a question mark or before the host.
+    """
+    text, query, _ = text[:1000].partition("?")
+    return repr((_USER.sub("//", text) + query)[:80])
 
 
 def read_attributes(text: str) -> dict[str, str]:

@@ -1,9 +1,10 @@
 """One quality of one channel: follow its playlist, fetch what is new, side by side, into the store."""
 
 import asyncio
+import errno
 import itertools
 from bisect import bisect_left
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import structlog
@@ -22,10 +23,11 @@ from downloader.timeline import NewSegment, Timeline, reload_after
 
 log = structlog.get_logger()
 
-# The newest go first and the rest follow behind, four at a time: with a long playlist at the first sight of a stream
-# the live edge must not wait.
+# Four at a time, and the live edge never waits: what is new goes before what failed, and that before the older entries
+# of a long playlist that were there at its first sight.
 _FETCHES = 4
 _NEWEST = 3
+_FRESH, _FAILED, _BACKLOG = range(3)
 
 # An origin that fails so often in a row may have moved: the manager then looks at the channel's address again.
 _FAILURES_TO_MOVE = 3
@@ -52,14 +54,28 @@ class UnsupportedError(Exception):
     """A stream of a kind that cannot be recorded; the text is one plain sentence."""
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class _Job:
+    """A segment to be fetched; the least goes first. `attempts` have failed."""
+
+    urgency: int
+    number: int
+    segment: NewSegment = field(compare=False)
+    attempts: int = field(default=0, compare=False)
+
+
 @dataclass(slots=True)
 class Recorder:
-    """Follows one media playlist after another of the same quality, and remembers what it has seen of them."""
+    """Follows one media playlist after another of the same quality, and remembers what it has seen of them.
+
+    `found` is how many segments it has found to record.
+    """
 
     target: Target
     session: ClientSession
+    found: int = 0
     _timeline: Timeline = field(default_factory=Timeline)
-    _queue: "asyncio.PriorityQueue[tuple[int, int, NewSegment]]" = field(default_factory=asyncio.PriorityQueue)
+    _queue: asyncio.PriorityQueue[_Job] = field(default_factory=asyncio.PriorityQueue)
     _live: bool = False
     _warned: set[str] = field(default_factory=set)
     _newest: float = 0.0
@@ -74,7 +90,7 @@ class Recorder:
     async def follow(self, url: str, stop: asyncio.Event) -> None:
         """Follow the media playlist at `url` until `stop`.
 
-        Raises OriginError if it fails several times in a row, EndedError when it ends, UnsupportedError.
+        Raises OriginError if it fails at once, or several times in a row; EndedError when it ends; UnsupportedError.
         """
         failures = 0
         first = True
@@ -86,7 +102,7 @@ class Recorder:
             except OriginError as error:
                 failures += 1
                 _PLAYLISTS.labels(self.target.channel, self.target.quality, "failed").inc()
-                if failures == _FAILURES_TO_MOVE:
+                if first or failures == _FAILURES_TO_MOVE:
                     raise
                 log.warning("playlist_failed", **self._where(), reason=str(error), failures=failures)
                 await pause(stop, backoff(failures, first=0.5))
@@ -99,10 +115,6 @@ class Recorder:
             wait = reload_after(playlist, changed=changed).total_seconds() - (loop.time() - began)
             await pause(stop, wait)
 
-    async def finish(self) -> None:
-        """Wait until everything found so far is fetched or given up."""
-        await self._queue.join()
-
     async def _playlist(self, url: str) -> MediaPlaylist:
         playlist = await fetch_playlist(self.session, url)
         if not isinstance(playlist, MediaPlaylist):
@@ -111,58 +123,64 @@ class Recorder:
         _PLAYLISTS.labels(self.target.channel, self.target.quality, "ok").inc()
         for warning in sorted(set(playlist.warnings) - self._warned):
             log.warning("playlist_odd", **self._where(), reason=warning)
-        self._warned.update(playlist.warnings)
+        self._warned = set(playlist.warnings)  # and not all there ever were: some name a segment
         return playlist
 
     async def _take_in(self, playlist: MediaPlaylist, *, first: bool) -> bool:
         new = self._timeline.advance(playlist, datetime.now(UTC))
-        if new and new[0].guessed:
-            log.info("start_times_guessed", **self._where(), segments=len(new), first=format_utc(new[0].start))
         wanted = await in_thread(self._missing, new) if first else new
         if playlist.endlist and len(wanted) == len(new) and not self._live:
             # never seen live, and nothing of it is on disk: this is not the end of something that we record
+            self._timeline = Timeline()
             raise UnsupportedError(
                 "This is a finished recording (EXT-X-ENDLIST), not a live stream; it is not recorded."
             )
         self._live = True
+        if new and new[0].guessed:
+            log.info("start_times_guessed", **self._where(), segments=len(new), first=format_utc(new[0].start))
         for index, segment in enumerate(wanted):
             backlog = first and index < len(wanted) - _NEWEST
-            self._queue.put_nowait((int(backlog), next(self._numbers), segment))
+            self._queue.put_nowait(_Job(_BACKLOG if backlog else _FRESH, next(self._numbers), segment))
+        self.found += len(wanted)
         return bool(new)
 
     def _missing(self, new: list[NewSegment]) -> list[NewSegment]:
         """Leave out what is on disk already: after a restart the whole playlist looks new."""
         store, channel, quality = self.target.store, self.target.channel, self.target.quality
-        hours = {floor_hour(segment.start + shift) for segment in new for shift in (-JOIN_TOLERANCE, JOIN_TOLERANCE)}
-        have = sorted(
-            segment.start
-            for hour in hours
-            for segment in store.candidates(channel, quality, hour).segments
-            if segment.type is SegmentType.FULL
-        )
-        return [segment for segment in new if not _holds(have, segment.start)]
+        # a guessed time is another one after a restart: that something is there at it says nothing
+        told = [segment.start for segment in new if not segment.guessed]
+        hours = {floor_hour(start + shift) for start in told for shift in (-JOIN_TOLERANCE, JOIN_TOLERANCE)}
+        try:
+            have = sorted(
+                segment.start
+                for hour in hours
+                for segment in store.candidates(channel, quality, hour).segments
+                if segment.type is SegmentType.FULL
+            )
+        except OSError as error:
+            log.error("store_unreadable", **self._where(), reason=error.strerror)  # noqa: TRY400 - the reason is enough
+            return new
+        return [segment for segment in new if segment.guessed or not _holds(have, segment.start)]
 
     async def _fetch_queued(self) -> None:
         while True:
-            _, _, new = await self._queue.get()
-            try:
-                await self._fetch(new)
-            finally:
-                self._queue.task_done()
+            job = await self._queue.get()
+            if (failure := await self._attempt(job.segment)) is not None:
+                self._try_later(job, failure)
 
-    async def _fetch(self, new: NewSegment) -> None:
-        """Fetch one segment, again and again until it is there or gone."""
-        about = {**self._where(), "start": format_utc(new.start), "url": without_secrets(new.entry.uri)}
-        attempt = 0
-        while (failure := await self._attempt(new)) is not None:
-            attempt += 1
-            _RETRIES.labels(self.target.channel, self.target.quality).inc()
-            log.warning("segment_fetch_failed", **about, reason=str(failure), attempt=attempt)
-            if failure.gone or attempt == _TRIES:
-                _LOST.labels(self.target.channel, self.target.quality, "gone" if failure.gone else "failed").inc()
-                log.error("segment_lost", **about, reason=str(failure))
-                return
-            await asyncio.sleep(backoff(attempt, first=0.5, most=_LONGEST_PAUSE))
+    def _try_later(self, job: _Job, failure: FetchError) -> None:
+        """Put a segment back for after a pause, in which others are fetched, until it is gone."""
+        entry, attempts = job.segment.entry, job.attempts + 1
+        about = {**self._where(), "start": format_utc(job.segment.start), "url": without_secrets(entry.uri)}
+        _RETRIES.labels(self.target.channel, self.target.quality).inc()
+        log.warning("segment_fetch_failed", **about, reason=str(failure), attempt=attempts)
+        if failure.gone or attempts == _TRIES:
+            _LOST.labels(self.target.channel, self.target.quality, "gone" if failure.gone else "failed").inc()
+            log.error("segment_lost", **about, reason=str(failure))
+            return
+        again = replace(job, urgency=max(job.urgency, _FAILED), attempts=attempts)
+        pause_seconds = backoff(attempts, first=0.5, most=_LONGEST_PAUSE)
+        asyncio.get_running_loop().call_later(pause_seconds, self._queue.put_nowait, again)
 
     async def _attempt(self, new: NewSegment) -> FetchError | None:
         try:
@@ -170,7 +188,9 @@ class Recorder:
         except FetchError as error:
             return error
         except OSError as error:
-            return FetchError(f"The disk refuses it: {error.strerror}.")
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                return FetchError(f"The disk is full; make room in {self.target.store.base}.")
+            return FetchError(f"The store at {self.target.store.base} refuses it: {error.strerror}.")
         return None
 
     def _account(self, fetched: Fetched) -> None:

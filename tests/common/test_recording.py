@@ -335,6 +335,18 @@ def test_the_sweep_goes_through_all_hours(store: Store) -> None:
     assert sweep_temps(store, "chan", "source") == []
 
 
+def test_a_sweep_can_be_ended_early(store: Store) -> None:
+    """Between two hours, the newest first, the sweep asks whether it was enough; the rest waits for the next one."""
+    for hours in (0, 1, 30):
+        writer = SegmentWriter(store, "chan", "source", START + timedelta(hours=hours), LASTS)
+        writer.write(b"data")
+        writer._file.close()
+    asked = iter([False, False, True])
+    kept = sweep_temps(store, "chan", "source", enough=lambda: next(asked))
+    assert [segment.start - START for segment in kept] == [timedelta(hours=1), timedelta(hours=30)]
+    assert [segment.start for segment in sweep_temps(store, "chan", "source")] == [START]
+
+
 def test_a_sweep_of_what_is_there_already(store: Store) -> None:
     """A temp of a content that was kept before becomes the same file, not a second one."""
     for _ in range(2):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from downloader.playlist_text import Base, lines, read_attributes
+from downloader.playlist_text import Base, lines, quote, read_attributes
 
 BASE = "https://origin.example/live/x/list.m3u8?a=/b/../c"
 
@@ -63,3 +63,19 @@ def test_attribute_lists_are_read_back(attributes: dict[str, str]) -> None:
 def test_only_cr_and_lf_end_a_line() -> None:
     """Other separators of Unicode belong to the line."""
     assert list(lines("a\u2028b\r\n\n  c\x0bd\x85e \rf")) == ["a\u2028b", "c\x0bd\x85e", "f"]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a.ts", "'a.ts'"),
+        ("https://user:secret@host/a.ts?token=secret", "'https://host/a.ts?'"),
+        ("//user@host/a.ts", "'//host/a.ts'"),
+        ("https://host/@user/a.ts", "'https://host/@user/a.ts'"),
+        ("x" * 99, repr("x" * 80)),
+        ("a\nb\x1b", r"'a\nb\x1b'"),
+    ],
+)
+def test_a_stranger_s_text_is_quoted_without_secrets(text: str, shown: str) -> None:
+    """What a sentence quotes is short, printable, and has neither the user nor the query of an address."""
+    assert quote(text) == shown
