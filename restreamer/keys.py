@@ -2,12 +2,16 @@
 
 from aiohttp import web
 
+from common.sidecar import FactsStore
 from common.store import Store
 from restreamer.answers import Flights
 from restreamer.live import LiveLists
+from restreamer.prober import Prober
 from restreamer.rendered import RenderedHours
 
 STORE = web.AppKey("store", Store)
 LIVE = web.AppKey("live", LiveLists)
 FLIGHTS = web.AppKey("flights", Flights)
 RENDERED = web.AppKey("rendered", RenderedHours)
+FACTS = web.AppKey("facts", FactsStore)
+PROBER = web.AppKey("prober", Prober)

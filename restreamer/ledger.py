@@ -42,9 +42,11 @@ class Ledger:
     """The entries of one live playlist, oldest first, with their numbers.
 
     `first` is the Media Sequence Number of the first entry that is still listed, `first_break` its Discontinuity
-    Sequence Number: how many breaks have been removed with the entries before it.
+    Sequence Number: how many breaks have been removed with the entries before it. `breaks` tells of two segments whose
+    times join whether the media breaks between them all the same.
     """
 
+    breaks: Callable[[Segment, Segment], bool]
     entries: list[Entry] = field(default_factory=list)
     first: int = 0
     first_break: int = 0
@@ -114,19 +116,22 @@ class Ledger:
         if not self.entries:
             return False
         last = self.entries[-1].segment
-        return last.type is not SegmentType.FULL or segment.start - last.end > JOIN_TOLERANCE
+        if last.type is not SegmentType.FULL or segment.start - last.end > JOIN_TOLERANCE:
+            return True
+        return self.breaks(last, segment)
 
 
 def open_ledger(
     sequence: BestSequence,
     at: Callable[[Segment], datetime],
     opened: datetime,
+    breaks: Callable[[Segment, Segment], bool],
 ) -> Ledger:
     """Open a ledger with the best sequence of what was there at `opened`, up to its live edge.
 
     `at` tells when a segment arrived; it is asked only for those of the last minutes.
     """
-    ledger = Ledger()
+    ledger = Ledger(breaks)
     items = list(sequence)
     edge = _edge(items, at, opened)
     broken = False
@@ -134,7 +139,8 @@ def open_ledger(
         if isinstance(item, Hole):
             broken = bool(ledger.entries)
         else:
-            ledger.entries.append(Entry(item, broken))
+            joined = bool(ledger.entries) and not broken
+            ledger.entries.append(Entry(item, broken or (joined and breaks(ledger.entries[-1].segment, item))))
             broken = False
     behind = sorted(
         (Arrival(item, at(item)) for item in items[edge:] if isinstance(item, Segment)), key=attrgetter("at")

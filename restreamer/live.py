@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -20,13 +20,15 @@ from pathlib import Path
 
 import structlog
 
-from common.coverage import HourCandidates, best_sequence, cover_hour
+from common.coverage import BestSequence, HourCandidates, best_sequence, cover_hour
 from common.dateutil import HOUR, floor_hour, format_utc, hours_touching, parse_utc_only
-from common.segments import Arrival, Segment
+from common.facts import Facts
+from common.segments import Arrival, Segment, hour_of
+from common.sidecar import FactsStore
 from common.store import HourWatch, Store
 from restreamer.chunks import Chunk
 from restreamer.ledger import Entry, Ledger, open_ledger
-from restreamer.playlist import entries_chunk, live_target_duration, target_duration
+from restreamer.playlist import entries_chunk, live_target_duration, media_breaks, target_duration
 
 log = structlog.get_logger()
 
@@ -87,12 +89,14 @@ class Note:
 class LiveList:
     """One live playlist as it is now. To be used under its `lock`; it blocks."""
 
-    def __init__(self, store: Store, key: Key, base: str, groups: "SharedGroups") -> None:
+    def __init__(self, store: Store, facts: FactsStore, key: Key, base: str, groups: "SharedGroups") -> None:
         """Have nothing yet; `base` is the address below which the hours' segments are."""
         self.lock = threading.Lock()
-        self.ledger = Ledger()
+        self.ledger = Ledger(self._breaks)
+        self.facts: dict[str, Facts] = {}
         self.note: Note | None = None
         self._store = store
+        self._probed = facts
         self._key = key
         self._base = base
         self._shared = groups
@@ -116,7 +120,8 @@ class LiveList:
                 candidates.append(self._store.candidates(self._key.channel, self._key.quality, hour))
         times = {arrival.segment: arrival.at for arrival in arrivals}
         sequence = best_sequence(candidates, start, note.opened + HOUR)
-        self.ledger = open_ledger(sequence, lambda segment: times.get(segment, segment.end), note.opened)
+        self._learn(sequence)
+        self.ledger = open_ledger(sequence, lambda segment: times.get(segment, segment.end), note.opened, self._breaks)
         if self.ledger.entries:
             self._number(note)
             self.note = note
@@ -135,8 +140,25 @@ class LiveList:
         self._forget_deleted()
         return self._mark(self.note)
 
+    def _learn(self, sequence: BestSequence) -> None:
+        """Gather what is known of the segments; fragmented MP4 cannot be listed without, so that is probed now."""
+        for hour in sequence.hours:
+            self.facts.update(self._probed.known(self._key.channel, self._key.quality, hour_of(hour.segments[0])))
+            unknown = [s for s in hour.segments if s.name.endswith(".mp4") and s.hash not in self.facts]
+            self._probe(unknown)
+
+    def _probe(self, segments: list[Segment]) -> None:
+        if segments:
+            self.facts.update(self._probed.probe_missing(self._key.channel, self._key.quality, segments))
+
+    def _breaks(self, earlier: Segment, later: Segment) -> bool:
+        return media_breaks(self.facts, earlier, later)
+
     def _advance(self, arrivals: list[Arrival], now: datetime) -> None:
         arrivals.sort(key=_order)
+        # probed before they can be listed: whether they break from what is before them is then told once and for all
+        last = [entry.segment for entry in self.ledger.entries[-1:]]
+        self._probe([s for s in [*last, *(arrival.segment for arrival in arrivals)] if s.hash not in self.facts])
         self.ledger.advance(arrivals, max([now, *(arrival.at for arrival in arrivals[-1:])]))
 
     def chunks(self) -> list[Chunk]:
@@ -144,17 +166,18 @@ class LiveList:
         entries = self.ledger.entries
         groups = [list(group) for _, group in groupby(entries[self._rendered_entries :], _group)]
         for group in groups[:-1]:
-            self._rendered.append(self._shared.chunk(self._base, group))
+            self._rendered.append(self._shared.chunk(self._base, group, self.facts))
             self._rendered_entries += len(group)
-        return [*self._rendered, *(entries_chunk(self._base, group) for group in groups[-1:])]
+        return [*self._rendered, *(entries_chunk(self._base, group, self.facts) for group in groups[-1:])]
 
     def newest(self, skipped: int) -> Chunk:
         """Give the entries but the first so many."""
-        return entries_chunk(self._base, self.ledger.entries[skipped:])
+        return entries_chunk(self._base, self.ledger.entries[skipped:], self.facts)
 
     def until(self, end: datetime) -> Chunk:
         """Give the entries that start by a moment."""
-        return entries_chunk(self._base, [entry for entry in self.ledger.entries if entry.segment.start <= end])
+        listed = [entry for entry in self.ledger.entries if entry.segment.start <= end]
+        return entries_chunk(self._base, listed, self.facts)
 
     def _watch(self, hour: datetime) -> HourWatch:
         if hour not in self._watches:
@@ -223,13 +246,13 @@ class SharedGroups:
         self._chunks: OrderedDict[tuple[str, tuple[Entry, ...]], Chunk] = OrderedDict()
         self._lock = threading.Lock()
 
-    def chunk(self, base: str, entries: Sequence[Entry]) -> Chunk:
+    def chunk(self, base: str, entries: Sequence[Entry], facts: Mapping[str, Facts]) -> Chunk:
         """Give the chunk of these entries."""
         key = (base, tuple(entries))
         with self._lock:
             found = self._chunks.get(key)
             if found is None:
-                found = self._chunks[key] = entries_chunk(base, entries)
+                found = self._chunks[key] = entries_chunk(base, entries, facts)
                 if len(self._chunks) > _SHARED_GROUPS:
                     self._chunks.popitem(last=False)
             self._chunks.move_to_end(key)
@@ -308,9 +331,10 @@ class Notes:
 class LiveLists:
     """All live playlists of a store."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, facts: FactsStore) -> None:
         """Hold none yet."""
         self._store = store
+        self._facts = facts
         self._lists: OrderedDict[Key, LiveList] = OrderedDict()
         self._lock = threading.Lock()
         self._groups = SharedGroups()
@@ -320,7 +344,7 @@ class LiveLists:
     def reading(self, key: Key, base: str, start: datetime, now: datetime) -> Iterator[LiveList | None]:
         """Have a list as it is `now` for oneself; None if there is nothing to list yet. It blocks."""
         with self._lock:
-            live = self._lists.setdefault(key, LiveList(self._store, key, base, self._groups))
+            live = self._lists.setdefault(key, LiveList(self._store, self._facts, key, base, self._groups))
             self._lists.move_to_end(key)
             if len(self._lists) > _LISTS:
                 self._lists.popitem(last=False)

@@ -11,13 +11,15 @@ from aiohttp import web
 
 from common import service
 from common.options import base_dir_option, host_option, log_level_option, port_option
+from common.sidecar import FactsStore
 from common.store import Store
 from common.web import Handler, answer_errors, serving, show_metrics
 from restreamer import cuts, listings, playlists
 from restreamer.answers import Flights
 from restreamer.disk import send_file
-from restreamer.keys import FLIGHTS, LIVE, RENDERED, STORE
+from restreamer.keys import FACTS, FLIGHTS, LIVE, PROBER, RENDERED, STORE
 from restreamer.live import LiveLists
+from restreamer.prober import Prober
 from restreamer.rendered import RenderedHours
 
 log = structlog.get_logger()
@@ -48,7 +50,10 @@ def make_app(store: Store, pages: Path = PAGES) -> web.Application:
     """Make the application that serves this store, and the files below `pages`, index.html first."""
     app = web.Application(middlewares=[answer_errors])
     app[STORE] = store
-    app[LIVE] = LiveLists(store)
+    app[FACTS] = FactsStore(store)
+    app[LIVE] = LiveLists(store, app[FACTS])
+    app[PROBER] = Prober(app[FACTS])
+    app.cleanup_ctx.append(app[PROBER].running)
     app[RENDERED] = RenderedHours()
     app[FLIGHTS] = Flights()
     app.add_routes(

@@ -1,29 +1,41 @@
 """The routes that show the store as playlists."""
 
+import asyncio
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from aiohttp import web
 
-from common.coverage import BestSequence
+from common.coverage import BestSequence, HourCoverage
 from common.dateutil import format_utc
+from common.facts import Facts, variant_attributes
+from common.segments import Segment, hour_of
+from common.sidecar import FactsStore
 from common.store import Store
 from common.web import RequestError
-from restreamer.answers import Answer, Flights, respond
+from restreamer.answers import Answer, respond
 from restreamer.chunks import Chunk
-from restreamer.keys import FLIGHTS, LIVE, RENDERED, STORE
+from restreamer.keys import FACTS, FLIGHTS, LIVE, PROBER, RENDERED, STORE
 from restreamer.live import Key, LiveLists
 from restreamer.params import Range, implicit_range, parse_range, wants_delta
 from restreamer.playlist import (
     END,
     Variant,
     live_head,
+    media_breaks,
     multivariant_playlist,
     past_playlist,
     skippable,
+    version_for,
 )
 from restreamer.rendered import RenderedHours
+
+# Asks for segments of one hour to be probed in the background, given what is known of them.
+Wish = Callable[[str, str, tuple[Segment, ...], Mapping[str, Facts]], object]
 
 # A range is past when it ended so long ago that nothing still under way belongs to it.
 PAST_AFTER = timedelta(seconds=60)
@@ -43,12 +55,17 @@ async def media(request: web.Request) -> web.StreamResponse:
     info = request.match_info
     wanted = parse_range(request.query.items())
     delta = wants_delta(request.query.items())
-    asked = _Asked(request.app[STORE], info["channel"], info["quality"], wanted, datetime.now(UTC))
+    asked = _Asked(request.app[STORE], request.app[FACTS], info["channel"], info["quality"], wanted, datetime.now(UTC))
     lists, rendered = request.app[LIVE], request.app[RENDERED]
-    flights: Flights = request.app[FLIGHTS]
+    flights = request.app[FLIGHTS]
+    loop, prober = asyncio.get_running_loop(), request.app[PROBER]
+
+    def wish(*wanted: Any) -> None:  # noqa: ANN401 - as Prober.wish has it
+        loop.call_soon_threadsafe(prober.wish, *wanted)
+
     packed = "gzip" in request.headers.get("Accept-Encoding", "")
     key = (asked.channel, asked.quality, wanted, delta, packed)
-    answer = await flights.share(key, lambda: _media(asked, lists, rendered, delta=delta).prepared(packed=packed))
+    answer = await flights.share(key, lambda: _media(asked, lists, rendered, wish, delta=delta).prepared(packed=packed))
     return await respond(request, answer)
 
 
@@ -57,6 +74,7 @@ class _Asked:
     """A media playlist that was asked for at `now`."""
 
     store: Store
+    facts: FactsStore
     channel: str
     quality: str
     wanted: Range
@@ -65,7 +83,7 @@ class _Asked:
     @property
     def base(self) -> str:
         """Where the segments of the quality are, seen from its playlist."""
-        return f"../../segments/{quote(self.channel, safe='')}/{quote(self.quality, safe='')}"
+        return f"../../segments/{_quoted(self.channel)}/{_quoted(self.quality)}"
 
     @property
     def is_past(self) -> bool:
@@ -73,11 +91,11 @@ class _Asked:
         return self.wanted.end is not None and self.wanted.end + PAST_AFTER < self.now
 
 
-def _media(asked: _Asked, lists: LiveLists, rendered: RenderedHours, *, delta: bool) -> Answer:
+def _media(asked: _Asked, lists: LiveLists, rendered: RenderedHours, wish: Wish, *, delta: bool) -> Answer:
     key = Key(asked.channel, asked.quality, asked.wanted.start)
     end = asked.wanted.end
     if asked.is_past and not (end is not None and asked.now < end + _LIVE_UNTIL and lists.is_read(key)):
-        return _past(asked, rendered)
+        return _past(asked, rendered, wish)
     recorded = asked.store.span(asked.channel, asked.quality)
     if recorded is None:
         raise _nothing(f"{asked.channel}/{asked.quality}", asked.wanted)
@@ -88,21 +106,54 @@ def _media(asked: _Asked, lists: LiveLists, rendered: RenderedHours, *, delta: b
         if live is None or live.note is None:
             raise _nothing(f"{asked.channel}/{asked.quality}", asked.wanted)
         ledger, target = live.ledger, live.note.target
+        head = partial(
+            live_head,
+            target,
+            ledger.first,
+            ledger.first_break,
+            version=version_for(entry.segment for entry in ledger.entries[-1:]),
+        )
         seconds = max(1, target // 2)
         if end is not None:
             chunks = [live.until(end), *([END] if asked.is_past else [])]
-            return Answer([live_head(target, ledger.first, ledger.first_break), *chunks], seconds)
+            return Answer([head(), *chunks], seconds)
         skipped = skippable(ledger.entries, target) if delta else 0
         chunks = [live.newest(skipped)] if skipped else live.chunks()
-        return Answer([live_head(target, ledger.first, ledger.first_break, skipped=skipped), *chunks], seconds)
+        return Answer([head(skipped=skipped), *chunks], seconds)
 
 
-def _past(asked: _Asked, rendered: RenderedHours) -> Answer:
+def _past(asked: _Asked, rendered: RenderedHours, wish: Wish) -> Answer:
     sequence = _sequence(asked.store, asked.channel, asked.quality, asked.wanted, asked.now)
     if sequence is None:
         raise _nothing(f"{asked.channel}/{asked.quality}", asked.wanted)
-    hours = [rendered.render(asked.base, hour) for hour in sequence.hours]
-    return Answer(past_playlist(hours, sequence.gaps), _PAST_SECONDS)
+    hours, breaks = [], []
+    last: Segment | None = None
+    before: Mapping[str, Facts] = {}
+    for hour, gap in zip(sequence.hours, sequence.gaps, strict=False):
+        facts = _facts(asked, hour, wish)
+        first = hour.segments[0]
+        broken = gap is not None or (
+            last is not None and media_breaks({**_only(before, last), **_only(facts, first)}, last, first)
+        )
+        hours.append(rendered.render(asked.base, hour, facts))
+        breaks.append(broken)
+        last, before = hour.segments[-1], facts
+    return Answer(past_playlist(hours, breaks), _PAST_SECONDS)
+
+
+def _only(facts: Mapping[str, Facts], segment: Segment) -> dict[str, Facts]:
+    return {segment.hash: facts[segment.hash]} if segment.hash in facts else {}
+
+
+def _facts(asked: _Asked, hour: HourCoverage, wish: Wish) -> Mapping[str, Facts]:
+    """Give what is known of an hour; what is missing is probed later, but of fragmented MP4 it is needed now."""
+    segments = hour.segments
+    if segments[0].name.endswith(".mp4") or segments[-1].name.endswith(".mp4"):
+        asked.facts.probe_missing(asked.channel, asked.quality, segments)
+    facts = asked.facts.known(asked.channel, asked.quality, hour_of(segments[0]))
+    if len(facts) < len(segments):
+        wish(asked.channel, asked.quality, segments, facts)
+    return facts
 
 
 def _sequence(store: Store, channel: str, quality: str, wanted: Range, now: datetime) -> BestSequence | None:
@@ -127,38 +178,50 @@ async def multivariant(request: web.Request) -> web.StreamResponse:
     channel = request.match_info["channel"]
     wanted = parse_range(request.query.items())
     now = datetime.now(UTC)
-    store = request.app[STORE]
+    store, facts = request.app[STORE], request.app[FACTS]
     packed = "gzip" in request.headers.get("Accept-Encoding", "")
     key = (channel, wanted, packed)
     return await respond(
         request,
         await request.app[FLIGHTS].share(
-            key, lambda: Answer([Chunk(_multivariant(store, channel, wanted, now))], 1).prepared(packed=packed)
+            key, lambda: Answer([Chunk(_multivariant(store, facts, channel, wanted, now))], 1).prepared(packed=packed)
         ),
     )
 
 
-def _multivariant(store: Store, channel: str, wanted: Range, now: datetime) -> str:
+def _multivariant(store: Store, facts: FactsStore, channel: str, wanted: Range, now: datetime) -> str:
     times = {name: format_utc(moment) for name, moment in (("start", wanted.start), ("end", wanted.end)) if moment}
     query = f"?{urlencode(times)}" if times else ""
     variants = [
-        Variant(f"{quote(channel, safe='')}/{quote(quality, safe='')}.m3u8{query}", *rates)
+        Variant(
+            f"{quote(channel, safe='')}/{quote(quality, safe='')}.m3u8{query}",
+            *rates,
+            variant_attributes(known.values()),
+        )
         for quality in store.qualities(channel)
         if (sequence := _sequence(store, channel, quality, wanted, now)) is not None
-        and (rates := _bit_rates(store, channel, quality, sequence)) is not None
+        and (newest := _newest(sequence))
+        and (known := facts.probe_missing(channel, quality, newest))
+        and (rates := _bit_rates(newest, known)) is not None
     ]
     if not variants:
         raise _nothing(channel, wanted)
     return multivariant_playlist(variants)
 
 
-def _bit_rates(store: Store, channel: str, quality: str, sequence: BestSequence) -> tuple[int, int] | None:
-    """Measure peak and average bits per second of the newest segments of a sequence; None if they last no time."""
+def _quoted(name: str) -> str:
+    return quote(name, safe="")
+
+
+def _newest(sequence: BestSequence) -> list[Segment]:
     last = sequence.hours[-1].segments
-    newest = [segment for segment in last if segment.start > last[-1].start - _RATE_OVER and segment.duration]
-    sizes = [store.segment_path(channel, quality, segment).stat().st_size for segment in newest]
-    if not newest:
+    return [segment for segment in last if segment.start > last[-1].start - _RATE_OVER]
+
+
+def _bit_rates(newest: list[Segment], known: Mapping[str, Facts]) -> tuple[int, int] | None:
+    """Give peak and average bits per second of segments; None if they last no time."""
+    measured = [(8 * known[s.hash].bytes, s.duration.total_seconds()) for s in newest if s.duration and s.hash in known]
+    if not measured:
         return None
-    peak = max(8 * size / segment.duration.total_seconds() for size, segment in zip(sizes, newest, strict=True))
-    average = 8 * sum(sizes) / sum(segment.duration.total_seconds() for segment in newest)
-    return round(peak), round(average)
+    peak = max(bits / seconds for bits, seconds in measured)
+    return round(peak), round(sum(bits for bits, _ in measured) / sum(seconds for _, seconds in measured))

@@ -28,6 +28,11 @@ def came(
     return Arrival(seg(number, kind, content), START + timedelta(seconds=after), hidden_at)
 
 
+def never(earlier: Segment, later: Segment) -> bool:
+    """A medium without breaks of its own."""
+    return False
+
+
 def second(seconds: float) -> datetime:
     return START + timedelta(seconds=seconds)
 
@@ -37,7 +42,7 @@ def opened(arrivals: Iterable[Arrival], at: datetime) -> Ledger:
     there = [a for a in arrivals if a.at <= at and not (a.hidden and a.hidden <= at)]
     times = {a.segment: a.at for a in there}
     candidates = cover_hour(times, lambda _: 0)
-    return open_ledger(best_sequence([candidates], START, at), times.__getitem__, at)
+    return open_ledger(best_sequence([candidates], START, at), times.__getitem__, at, never)
 
 
 def listed(ledger: Ledger) -> list[str]:
@@ -81,6 +86,21 @@ def test_what_came_broken_is_waited_for() -> None:
     assert ledger.entries[1].segment.type is FULL
     ledger.advance([came(3, 9, PARTIAL), came(4, 11)], second(9) + EDGE_HELD)
     assert listed(ledger) == ["0", "1", "2", "3", "|4"]
+
+
+def test_a_break_of_the_media_is_marked() -> None:
+    """Segments whose times join, and whose media does not, are listed with a break between them."""
+    at = second(60)
+    arrivals = [came(n, 2 * n + 3) for n in range(4)]
+    times = {a.segment: a.at for a in arrivals}
+
+    def breaks(earlier: Segment, later: Segment) -> bool:
+        return later in (seg(2), seg(5))
+
+    base = best_sequence([cover_hour(times, lambda _: 0)], START, at)
+    ledger = open_ledger(base, times.__getitem__, at, breaks)
+    ledger.advance([came(4, 61), came(5, 63)], second(63))
+    assert listed(ledger) == ["0", "1", "|2", "3", "4", "|5"]
 
 
 def test_a_tombstone_in_time_hides() -> None:

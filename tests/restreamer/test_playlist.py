@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 from urllib.parse import urljoin
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from common.coverage import BestSequence, Hole, best_sequence, cover_hour
 from common.dateutil import HOUR
+from common.facts import VariantAttributes
 from common.segments import Segment, SegmentType, make_segment
 from restreamer.chunks import Chunk
 from restreamer.ledger import Entry as Listed
@@ -58,11 +60,20 @@ def text_of(chunks: Iterable[Chunk]) -> str:
 
 
 def past(found: BestSequence) -> str:
-    return text_of(past_playlist([render_hour(BASE, hour) for hour in found.hours], found.gaps))
+    return text_of(
+        past_playlist(
+            [render_hour(BASE, hour, {}) for hour in found.hours], [gap is not None for gap in found.gaps[:-1]]
+        )
+    )
 
 
 def live(listed: list[Listed], target: int = 2, first: int = 0, first_break: int = 0, skipped: int = 0) -> str:
-    return text_of([live_head(target, first, first_break, skipped=skipped), entries_chunk(BASE, listed[skipped:])])
+    return text_of(
+        [
+            live_head(target, first, first_break, version=3, skipped=skipped),
+            entries_chunk(BASE, listed[skipped:], {}),
+        ]
+    )
 
 
 def read(found: BestSequence) -> Any:  # noqa: ANN401 - m3u8 has no types
@@ -242,12 +253,21 @@ def test_addresses_do_not_begin_with_a_scheme() -> None:
     assert address == f"http://host:1/prefix/segments/c/q/2026-03-01T12/{seg(0).name}"
 
 
+UNKNOWN = VariantAttributes(None, None, None)
+KNOWN = VariantAttributes("avc1.64001F,mp4a.40.2", (1280, 720), Fraction(30000, 1001))
+
+
 def test_variants_are_listed_best_first() -> None:
     """Each variant has its peak and average bandwidth, and the one with the most comes first."""
-    text = multivariant_playlist([Variant("c/low.m3u8", 600, 500), Variant("c/high.m3u8?start=1", 6000, 5000)])
+    text = multivariant_playlist(
+        [Variant("c/low.m3u8", 600, 500, UNKNOWN), Variant("c/high.m3u8?start=1", 6000, 5000, KNOWN)]
+    )
     found = m3u8.loads(text)
     assert found.is_variant
     assert [
         (variant.uri, variant.stream_info.bandwidth, variant.stream_info.average_bandwidth)
         for variant in found.playlists
     ] == [("c/high.m3u8?start=1", 6000, 5000), ("c/low.m3u8", 600, 500)]
+    known, unknown = (variant.stream_info for variant in found.playlists)
+    assert (known.codecs, known.resolution, known.frame_rate) == (KNOWN.codecs, (1280, 720), 29.97)
+    assert (unknown.codecs, unknown.resolution, unknown.frame_rate) == (None, None, None)
