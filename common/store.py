@@ -174,11 +174,11 @@ class Store:
         Raises ContainsHolesError at the first hole if holes are refused, BadPathError for names that cannot be,
         ValueError if the range ends before it starts.
         """
-        hours = self._hours_for(channel, quality, start, end)
+        hours = self.hours_for(channel, quality, start, end)
         covered = (self.candidates(channel, quality, hour) for hour in hours)
         return best_sequence(covered, start, end, allow_holes=allow_holes)
 
-    def _hours_for(self, channel: str, quality: str, start: datetime, end: datetime) -> list[datetime]:
+    def hours_for(self, channel: str, quality: str, start: datetime, end: datetime) -> list[datetime]:
         """Give the hours that a range may touch, and the one before it: those that exist, or all if they are few."""
         first = floor_hour(start) - HOUR
         if end - start <= _LONG_RANGE:

@@ -162,7 +162,7 @@ def _edge(items: Sequence[Segment | Hole], at: Callable[[Segment], datetime], op
             earliest = arrived if earliest is None else min(arrived, earliest)
             held = item.type is not SegmentType.FULL
         else:
-            held = True
+            held = index > 0  # nothing is before a hole at the start that could be waited with
         if held and earliest is not None and opened < earliest + EDGE_HELD:
             edge = index
     return edge

@@ -107,7 +107,7 @@ class LiveList:
     def open(self, start: datetime, note: Note) -> None:
         """Work out what the list had when it opened; `start` is what it begins with."""
         self._watches = {}
-        hours = hours_touching(start - HOUR, note.opened + HOUR)
+        hours = self._store.hours_for(self._key.channel, self._key.quality, start, note.opened + HOUR)
         arrivals: list[Arrival] = []
         candidates: list[HourCandidates] = []
         for hour in hours:

@@ -46,6 +46,9 @@ _LIVE_UNTIL = timedelta(minutes=10)
 # How far back a quality's bit rate is looked at.
 _RATE_OVER = timedelta(minutes=1)
 
+# A player asks again after a segment's length; whoever asks in between may get what a cache has.
+_LIVE_SECONDS = 1
+
 # A past range may still be completed by what other nodes have.
 _PAST_SECONDS = 60
 
@@ -113,13 +116,12 @@ def _media(asked: _Asked, lists: LiveLists, rendered: RenderedHours, wish: Wish,
             ledger.first_break,
             version=version_for(entry.segment for entry in ledger.entries[-1:]),
         )
-        seconds = max(1, target // 2)
         if end is not None:
             chunks = [live.until(end), *([END] if asked.is_past else [])]
-            return Answer([head(), *chunks], seconds)
+            return Answer([head(), *chunks], _LIVE_SECONDS)
         skipped = skippable(ledger.entries, target) if delta else 0
         chunks = [live.newest(skipped)] if skipped else live.chunks()
-        return Answer([head(skipped=skipped), *chunks], seconds)
+        return Answer([head(skipped=skipped), *chunks], _LIVE_SECONDS)
 
 
 def _past(asked: _Asked, rendered: RenderedHours, wish: Wish) -> Answer:

@@ -143,7 +143,7 @@ class Up:
 
     def segments(self, channel: str = "demo") -> dict[Path, Segment]:
         """What is in the store of a channel, temps included."""
-        paths = (self.data / "segments" / channel / "source").glob("*/*")
+        paths = (self.data / "segments" / channel / "source").glob("*/[!.]*")
         return {path: parse_name(parse_hour(path.parent.name), path.name) for path in paths}
 
     def full(self, channel: str = "demo") -> set[Path]:

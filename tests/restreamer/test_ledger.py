@@ -126,6 +126,12 @@ def test_a_ledger_opens_before_a_young_hole() -> None:
     assert listed(ledger) == ["0", "1", "2"]
 
 
+def test_a_ledger_that_asks_for_more_than_there_is_opens_at_once() -> None:
+    """A hole at the start, from what was asked for to the first segment, is not waited for."""
+    arrivals = [came(2, 7), came(3, 9)]
+    assert listed(opened(arrivals, second(9))) == ["2", "3"]
+
+
 def test_deleted_hours_are_counted() -> None:
     """What goes at the head is counted in the sequence numbers, its breaks in theirs."""
     ledger = opened([came(0, 3), came(2, 7), came(3, 9), came(5, 12), came(6, 14)], second(60))

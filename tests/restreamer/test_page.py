@@ -5,6 +5,7 @@ says about time can be compared with what is on screen.
 """
 
 import json
+import os
 import random
 import re
 import shutil
@@ -98,7 +99,9 @@ class Recorder:
     def put(self, channel: str, index: int, *, start: datetime | None = None, quality: str = "source") -> None:
         writer = SegmentWriter(self.store, channel, quality, start or self.at(index), SEGMENT)
         writer.write(self.clip[index])
-        writer.commit(SegmentType.FULL)
+        segment = writer.commit(SegmentType.FULL)
+        came = min(segment.end, datetime.now(UTC)).timestamp()
+        os.utime(self.store.segment_path(channel, quality, segment), (came, came))
 
 
 @pytest.fixture
