@@ -179,6 +179,14 @@ def test_the_make_targets_of_the_documentation_exist(page: Path) -> None:
     assert {target for targets in make_targets(page) for target in targets.split()} <= known
 
 
+def test_the_tests_that_the_documentation_names_exist() -> None:
+    """The table of rules names tests that are there."""
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", (ROOT / "docs" / "playlists.md").read_text(encoding="utf-8"))
+    assert len(named) > 10
+    for file, name in named:
+        assert f"def {name}(" in (ROOT / "tests" / "restreamer" / file).read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_links_of_the_documentation_lead_somewhere(page: Path) -> None:
     """A link to a file of the project names one that is there."""
