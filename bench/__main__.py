@@ -1,5 +1,7 @@
 """Run all benchmarks and print their tables."""
 
-from bench import selection
+from bench import playlists, selection
 
 selection.main()
+print()
+playlists.main()

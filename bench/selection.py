@@ -18,7 +18,7 @@ from statistics import median
 from bench.store import PER_HOUR, START, generated
 from common import logs
 from common.dateutil import HOUR
-from common.service import GARBAGE_THRESHOLD
+from common.service import tune
 from common.store import Store
 
 RANGES = {"1 hour": 1, "12 hours": 12, "24 hours": 24, "7 days": 7 * 24}
@@ -101,5 +101,5 @@ def _choose(store: Store, hours: int) -> float:
 
 if __name__ == "__main__":
     logs.configure("warning")
-    gc.set_threshold(GARBAGE_THRESHOLD)  # as services have it
+    tune()
     print(json.dumps(asdict(measure(Path(sys.argv[1]), int(sys.argv[2])))))

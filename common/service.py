@@ -27,6 +27,9 @@ Run = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 # none in a cycle, and a first look at a week spent a fifth of its time on finding that out again and again.
 GARBAGE_THRESHOLD = 50_000
 
+# How long a thread that computes may keep the event loop waiting, instead of 5 ms: an answer takes several such waits.
+SWITCH_SECONDS = 0.0005
+
 
 # What does not end by being cancelled either (a thread that hangs in a read, say) is left after so much more, without
 # ado: starting again is prepared for a kill at any time.
@@ -41,7 +44,7 @@ def main(run: Run, *, name: str, level: str = "info", stop_seconds: float = 3.0)
     is forced; where even that hangs, the process ends at once with 1.
     """
     logs.configure(level, name)
-    gc.set_threshold(GARBAGE_THRESHOLD)
+    tune()
     leave = threading.Timer(stop_seconds + _LEAVE_SECONDS, _leave)
     leave.daemon = True
     try:
@@ -51,6 +54,12 @@ def main(run: Run, *, name: str, level: str = "info", stop_seconds: float = 3.0)
     finally:
         leave.cancel()
     return 0
+
+
+def tune() -> None:
+    """Set up the interpreter as services have it."""
+    gc.set_threshold(GARBAGE_THRESHOLD)
+    sys.setswitchinterval(SWITCH_SECONDS)
 
 
 def _leave() -> None:
