@@ -14,7 +14,7 @@ from common.options import base_dir_option, host_option, log_level_option, port_
 from common.sidecar import FactsStore
 from common.store import Store
 from common.web import Handler, answer_errors, serving, show_metrics
-from restreamer import cuts, listings, playlists
+from restreamer import cuts, listings, openapi, playlists
 from restreamer.answers import Flights
 from restreamer.disk import send_file
 from restreamer.keys import FACTS, FLIGHTS, LIVE, PROBER, RENDERED, STORE
@@ -68,6 +68,7 @@ def make_app(store: Store, pages: Path = PAGES) -> web.Application:
             web.get(f"/cut/{_C}/{_Q}.ts", cuts.cut),
             web.get("/metrics", show_metrics),
             web.get("/health", listings.health),
+            web.get("/openapi.json", openapi.show_document),
             web.get("/", _page(pages)),
             web.get("/web/{name:.+}", _assets(pages)),
         ]

@@ -1,9 +1,9 @@
 """What requests ask for: query parameters to values, with one sentence for each mistake."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, get_args
 
 from common.dateutil import parse_utc_only
 from common.web import RequestError
@@ -12,6 +12,13 @@ from common.web import RequestError
 LONGEST_IMPLICIT_RANGE = timedelta(hours=12)
 
 CutType = Literal["rough"]
+CUT_TYPES: tuple[str, ...] = get_args(CutType)
+
+# The parameters that there are, by what takes them.
+RANGE_PARAMETERS = ("start", "end")
+CUT_PARAMETERS = (*RANGE_PARAMETERS, "type", "allow_holes")
+LISTING_PARAMETERS = ("tombstones",)
+DELTA_PARAMETER = "_HLS_skip"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +41,7 @@ class CutRequest:
 
 def parse_range(query: Iterable[tuple[str, str]]) -> Range:
     """Read `start` and `end`, either of which may be left out. Raises RequestError."""
-    values = _values(query, {"start", "end"})
+    values = _values(query, RANGE_PARAMETERS)
     wanted = Range(_time(values, "start"), _time(values, "end"))
     if wanted.start is not None and wanted.end is not None:
         _check_order(wanted.start, wanted.end)
@@ -43,7 +50,7 @@ def parse_range(query: Iterable[tuple[str, str]]) -> Range:
 
 def wants_delta(query: Iterable[tuple[str, str]]) -> bool:
     """Tell whether a player asks for a delta update (rfc8216bis §6.2.5.1)."""
-    return any(name == "_HLS_skip" and value in ("YES", "v2") for name, value in query)
+    return any(name == DELTA_PARAMETER and value in ("YES", "v2") for name, value in query)
 
 
 def parse_tombstones(query: Iterable[tuple[str, str]]) -> bool:
@@ -59,7 +66,7 @@ def parse_tombstones(query: Iterable[tuple[str, str]]) -> bool:
 
 def parse_cut(query: Iterable[tuple[str, str]]) -> CutRequest:
     """Read what `/cut` needs: `start`, `end`, `type`, and `allow_holes` (false unless said). Raises RequestError."""
-    values = _values(query, {"start", "end", "type", "allow_holes"})
+    values = _values(query, CUT_PARAMETERS)
     start, end = _time(values, "start"), _time(values, "end")
     if start is None or end is None:
         raise RequestError("A cut needs both start and end, for example start=2026-03-01T18:30:00Z.")
@@ -85,7 +92,7 @@ def implicit_range(wanted: Range, recorded: tuple[datetime, datetime], now: date
     return start, end
 
 
-def _values(query: Iterable[tuple[str, str]], known: set[str]) -> dict[str, str]:
+def _values(query: Iterable[tuple[str, str]], known: Collection[str]) -> dict[str, str]:
     values: dict[str, str] = {}
     for name, value in query:
         if name.startswith("_"):  # players' and caches' own: _HLS_msn and the like

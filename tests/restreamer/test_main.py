@@ -58,6 +58,7 @@ def routes(segment: Segment) -> list[str]:
         f"/cut/chan/source.ts?type=rough&{RANGE}",
         "/metrics",
         "/health",
+        "/openapi.json",
     ]
 
 

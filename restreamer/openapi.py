@@ -1,0 +1,188 @@
+"""What the restreamer answers, for programs: an OpenAPI 3.1 document, worked out from one table of its routes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from aiohttp import web
+
+from restreamer.params import CUT_PARAMETERS, CUT_TYPES, DELTA_PARAMETER, LISTING_PARAMETERS, RANGE_PARAMETERS
+
+Json = dict[str, Any]
+
+_VERSION = version("respool")  # read once: it stands in a file
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What is said of a route: its name for generated clients, one sentence, and its answers.
+
+    `answers` maps the media types of a 200 to their schemas; `also` lists statuses beside that and those of all routes.
+    """
+
+    name: str
+    summary: str
+    answers: Mapping[str, Json]
+    query: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
+    also: tuple[int, ...] = ()
+
+
+_TEXT: Json = {"type": "string"}
+_BYTES: Json = {}  # OpenAPI 3.1: bytes are what has no schema
+_NAMES: Json = {"type": "array", "items": _TEXT}
+_FILE = (206, 304, 404, 412, 416)
+_PLAYLIST = {"application/vnd.apple.mpegurl": _TEXT}
+
+ROUTES: Mapping[str, Route] = {
+    "/files": Route("listChannels", "The channels.", {"application/json": _NAMES}),
+    "/files/{channel}": Route("listQualities", "The channel's qualities.", {"application/json": _NAMES}),
+    "/files/{channel}/{quality}": Route("listHours", "The hours recorded, oldest first.", {"application/json": _NAMES}),
+    "/files/{channel}/{quality}/{hour}": Route(
+        "listSegments", "The segment names of an hour.", {"application/json": _NAMES}, query=LISTING_PARAMETERS
+    ),
+    "/segments/{channel}/{quality}/{hour}/{name}": Route(
+        "getSegment",
+        "A segment, whole or by byte range.",
+        {"video/mp2t": _BYTES, "video/mp4": _BYTES, "application/octet-stream": _BYTES},
+        headers=("Range",),
+        also=_FILE,
+    ),
+    "/playlist/{channel}.m3u8": Route(
+        "getMultivariantPlaylist",
+        "The qualities, each with its media playlist for the same range.",
+        _PLAYLIST,
+        query=RANGE_PARAMETERS,
+        also=(304, 404),
+    ),
+    "/playlist/{channel}/{quality}.m3u8": Route(
+        "getMediaPlaylist",
+        "The media playlist of a range; without an end it is live.",
+        _PLAYLIST,
+        query=(*RANGE_PARAMETERS, DELTA_PARAMETER),
+        also=(304, 404),
+    ),
+    "/cut/{channel}/{quality}.ts": Route(
+        "getCut",
+        "A range as one video.",
+        {"video/mp2t": _BYTES},
+        query=CUT_PARAMETERS,
+        required=("start", "end", "type"),
+        also=(404, 406),
+    ),
+    "/metrics": Route("getMetrics", "The figures of this process, as Prometheus reads them.", {"text/plain": _TEXT}),
+    "/health": Route(
+        "getHealth",
+        "Whether the service is alive and can read its store; if it cannot, the same form comes with a 503.",
+        {"application/json": {"$ref": "#/components/schemas/Health"}},
+    ),
+    "/openapi.json": Route("getDocument", "This document.", {"application/json": {"type": "object"}}),
+    "/": Route("getPage", "The page with the player.", {"text/html": _TEXT}, also=_FILE),
+    "/web/{name}": Route("getPageFile", "A file of the page; slashes may be in its name.", {"*/*": _BYTES}, also=_FILE),
+}
+"""What there is: each route by its path, as the router has it."""
+
+# As common.store checks it: at most 255 bytes, no way out of a folder, nothing hidden.
+_NAME: Json = {"type": "string", "pattern": r"^[^./\x00][^/\x00]*$", "maxLength": 255}
+_HOUR: Json = {"type": "string", "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}$", "examples": ["2026-03-01T18"]}
+_TIME: Json = {"type": "string", "format": "date-time", "examples": ["2026-03-01T18:30:00Z"]}
+_SKIP: Json = {"type": "string", "enum": ["YES", "v2"]}
+_FLAG: Json = {"type": "boolean", "default": False}
+
+# Where each stands is told by the tables of names; what it is, here.
+_PARAMETERS: Mapping[str, tuple[str, str, Json]] = {
+    "channel": ("path", "The channel, by the name that it was given.", _NAME),
+    "quality": ("path", "One rendition of it, such as source.", _NAME),
+    "hour": ("path", "An hour (UTC).", _HOUR),
+    "name": ("path", "The name of a file, as it is listed or linked.", _TEXT),
+    "start": ("query", "Where the range begins, UTC; without it, at the first segment recorded.", _TIME),
+    "end": ("query", "Where the range ends, UTC; without it, it has no end yet.", _TIME),
+    DELTA_PARAMETER: ("query", "Leave out old entries of a live playlist (rfc8216bis §6.2.5.1).", _SKIP),
+    "tombstones": ("query", "List tombstones too, and what they hide.", _FLAG),
+    "type": ("query", "How the video is cut.", {"type": "string", "enum": [*CUT_TYPES]}),
+    "allow_holes": ("query", "Leave out what is missing; without it, a hole is a 406.", _FLAG),
+    "Range": ("header", "One range of bytes (RFC 9110 §14).", {"type": "string", "examples": ["bytes=0-99"]}),
+}
+
+# Without a body: it is there already, or has changed.
+_SILENT = {304: "What the client has is still what there is.", 412: "What the client has is not what there is."}
+_PART = {206: "The bytes that were asked for."}
+_ERRORS = {
+    400: "A parameter or a name is wrong; the sentence says which.",
+    404: "There is no such thing, or nothing recorded.",
+    405: "Only GET and HEAD are possible.",
+    406: "Something is missing in the range.",
+    416: "The file has no such bytes, or more than one range was asked for.",
+    503: "The store cannot be read now, or changed meanwhile; ask again.",
+}
+_ALL_ROUTES = (400, 405, 503)
+
+
+def document() -> Json:
+    """Make the OpenAPI 3.1 document."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Respool restreamer",
+            "version": _VERSION,
+            "license": {"name": "MIT", "identifier": "MIT"},
+            "description": "Recordings of live streams as listings, segments, HLS playlists and cuts. HEAD is answered "
+            "wherever GET is. Query parameters that begin with an underscore are players' own and are let pass.",
+        },
+        "servers": [{"url": "/"}],
+        "paths": {path: {"get": _operation(path, route)} for path, route in ROUTES.items()},
+        "components": {
+            "schemas": {"Error": _object(error="One sentence that says what was wrong."), "Health": _HEALTH},
+        },
+    }
+
+
+def _object(**properties: str) -> Json:
+    described = {name: {"type": "string", "description": text} for name, text in properties.items()}
+    return {"type": "object", "required": [*properties], "properties": described}
+
+
+_ERROR: Json = {"$ref": "#/components/schemas/Error"}
+_HEALTH = _object(status="ok, or failing.", store="readable, or what is wrong with it in one sentence.")
+
+
+def _operation(path: str, route: Route) -> Json:
+    # the parts of a path are its parameters, in braces
+    parts = tuple(part.partition("}")[0] for part in path.split("{")[1:])
+    names = (*parts, *route.query, *route.headers)
+    return {
+        "operationId": route.name,
+        "summary": route.summary,
+        "parameters": [_parameter(name, required=name in (*parts, *route.required)) for name in names],
+        "responses": {str(status): answer for status, answer in _answers(route).items()},
+    }
+
+
+def _parameter(name: str, *, required: bool) -> Json:
+    place, description, schema = _PARAMETERS[name]
+    return {"name": name, "in": place, "required": required, "description": description, "schema": schema}
+
+
+def _answers(route: Route) -> dict[int, Json]:
+    answers = {200: _answer(route.summary, route.answers)}
+    for status in sorted({*_ALL_ROUTES, *route.also}):
+        if status in _SILENT:
+            answers[status] = {"description": _SILENT[status]}
+        elif status in _PART:
+            answers[status] = _answer(_PART[status], route.answers)
+        else:
+            answers[status] = _answer(_ERRORS[status], {"application/json": _ERROR})
+    if route.name == "getHealth":
+        answers[503] = _answer("The store cannot be read.", route.answers)
+    return answers
+
+
+def _answer(description: str, content: Mapping[str, Json]) -> Json:
+    return {"description": description, "content": {kind: {"schema": schema} for kind, schema in content.items()}}
+
+
+async def show_document(_: web.Request) -> web.Response:
+    """Answer `GET /openapi.json`."""
+    return web.json_response(document(), headers={"Cache-Control": "no-cache"})

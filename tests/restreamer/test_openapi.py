@@ -1,0 +1,194 @@
+"""The document that describes the routes, and requests made from it: thousands, good and bad, at a real server."""
+
+import json
+import re
+import subprocess
+import sys
+import threading
+from collections import Counter, deque
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis.checks import CheckContext, CheckFunction
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
+
+from common.dateutil import hour_name
+from common.recording import SegmentWriter
+from common.segments import SegmentType
+from common.store import Store
+from restreamer.main import make_app
+from restreamer.openapi import ROUTES, document
+from restreamer.params import CUT_PARAMETERS, DELTA_PARAMETER, LISTING_PARAMETERS, RANGE_PARAMETERS
+
+CANARY = "CANARY-in-a-coal-mine"
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+ODD = '#1 ✓ it\'s "50%" a+b?c&d'
+
+
+Place = dict[str, str]
+Case = schemathesis.Case[Any]
+
+
+class Served(NamedTuple):
+    """A restreamer in a process of its own: its address, and where its segments are."""
+
+    url: str
+    places: list[Place]
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, list[Place]]:
+    """Make a small store with all that a store can hold, canaries in and around it; give where its segments are."""
+    folder = tmp_path_factory.mktemp("openapi")
+    store = Store(folder / "base")
+    recent = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=30)
+    places: list[Place] = []
+    for first, channel, quality in ((NOON, "chan", "source"), (NOON, ODD, ODD), (recent, "chan", "live")):
+        for number in (0, 1, 2, 4):
+            writer = SegmentWriter(store, channel, quality, first + number * timedelta(seconds=2), timedelta(seconds=2))
+            writer.write(b"x" * (500 + number))
+            segment = writer.commit(SegmentType.PARTIAL if number == 2 else SegmentType.FULL)
+            places.append({"channel": channel, "quality": quality, "hour": segment.hour, "name": segment.name})
+    hour = store.base / "chan/source" / hour_name(NOON)
+    (hour / places[0]["name"]).with_suffix(".tombstone").touch()
+    (hour / "what is no segment").write_text(CANARY)
+    (folder / "canary").write_text(CANARY)
+    for place in (store.base, store.base / "chan", store.base / "chan/source", hour):
+        (place / ".canary").write_text(CANARY)
+        (place / "canary.ts").symlink_to(folder / "canary")
+    return store, places
+
+
+@pytest.fixture(scope="module")
+def served(recorded: tuple[Store, list[Place]]) -> Iterator[Served]:
+    store, places = recorded
+    command = [sys.executable, "-P", "-m", "restreamer", "--base-dir", str(store.base), "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        said = process.stderr.readline()
+        found = re.search(rb"http://[0-9.:]+", said)
+        assert found, said
+        # somebody must go on reading: a full pipe would stop the server
+        reader = threading.Thread(target=deque, args=(process.stderr, 0))
+        reader.start()
+        yield Served(found[0].decode(), places)
+        process.terminate()
+        reader.join()
+
+
+def test_the_document_has_the_routes_that_there_are() -> None:
+    """Each route of the service is in the document, and nothing else is."""
+    app = make_app(Store(Path("/nonexistent")), Path("/nonexistent"))
+    resources = {resource.canonical for resource in app.router.resources()}
+    assert set(document()["paths"]) == resources == set(ROUTES)
+
+
+def test_the_document_has_the_parameters_that_there_are() -> None:
+    """Each query parameter that is read is in the document, with a sentence, where it is read."""
+    found = {
+        path: [parameter["name"] for parameter in item["get"]["parameters"] if parameter["in"] == "query"]
+        for path, item in document()["paths"].items()
+    }
+    assert {path: names for path, names in found.items() if names} == {
+        "/files/{channel}/{quality}/{hour}": [*LISTING_PARAMETERS],
+        "/playlist/{channel}.m3u8": [*RANGE_PARAMETERS],
+        "/playlist/{channel}/{quality}.m3u8": [*RANGE_PARAMETERS, DELTA_PARAMETER],
+        "/cut/{channel}/{quality}.ts": [*CUT_PARAMETERS],
+    }
+
+
+def test_the_document_is_served(served: Served) -> None:
+    """`/openapi.json` is the document, which is a valid one of version 3.1."""
+    answer = requests.get(f"{served.url}/openapi.json", timeout=10)
+    assert answer.json() == document()
+    schemathesis.openapi.from_dict(answer.json()).validate()
+
+
+def is_in_the_form_of_errors(context: CheckContext, answer: schemathesis.Response, case: Case) -> None:
+    """Errors are one sentence in the one form; nothing shows what no recording is, or the inside of the service."""
+    assert answer.status_code < 500
+    assert CANARY.encode() not in answer.content
+    assert b"Traceback" not in answer.content
+    if answer.status_code < 400 or answer.status_code == 412:
+        return
+    error = json.loads(answer.content)
+    assert list(error) == ["error"]
+    assert error["error"].endswith(".")
+    assert len(error["error"]) < 1000
+    assert answer.headers["content-type"] == ["application/json; charset=utf-8"]
+    assert answer.headers["cache-control"] == ["no-store"]
+
+
+TIMES = [
+    {"start": "2026-03-01T12:00:00Z", "end": "2026-03-01T12:00:02Z"},
+    {"start": "2026-03-01T12:00:02Z", "end": "2026-03-01T12:00:03.5Z"},
+    {"start": "2026-03-01T12:00:00Z", "end": "2026-03-01T12:00:09Z"},
+    {"start": "0001-01-01T00:00:00Z", "end": "9999-12-31T23:59:59.999999Z"},
+    {"start": "2026-03-01T12:00:02Z", "end": "2026-03-01T12:00:00Z"},
+]
+PAGE_FILES: list[Place] = [{"name": "index.html"}, {"name": "names.js"}, {"name": ".canary"}, {"name": "../main.py"}]
+RANGES = [
+    "bytes=0-0",
+    "bytes=-1",
+    "bytes=400-",
+    "bytes=600-",
+    "bytes=5-2",
+    "bytes=0-1,3-4",
+    "bytes=--",
+    "lines=1-2",
+    "",
+]
+
+# That good requests succeed is not said: a name may be unknown, a range empty. That each bad one is refused, neither:
+# any text is the name of a channel, and an unknown one is an empty list.
+NOT_PROMISED: list[CheckFunction] = [positive_data_acceptance, negative_data_rejection]
+
+GOOD, BAD = schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE
+
+# How many requests are made at a route. Where there is no parameter, few differ; where any text will do, none is bad.
+KINDS = [
+    *((path, GOOD, 200 if "{" in path else 5) for path in ROUTES),
+    *((path, BAD, 75) for path, route in ROUTES.items() if route.query or "{hour}" in path),
+]
+
+
+def lead_somewhere(case: Case, places: list[Place], data: st.DataObject) -> None:
+    """Put what is recorded into a request, here and there: of names made from nothing, nothing is known."""
+    place = data.draw(st.sampled_from(places if "channel" in case.path_parameters else PAGE_FILES))
+    for name in case.path_parameters:
+        if data.draw(st.integers(0, 9)):
+            case.path_parameters[name] = quote(place[name], safe="")
+    times = data.draw(st.sampled_from([{}, *TIMES]))
+    case.query.update((name, times[name]) for name in {*case.query} & {*times})
+    if "Range" in case.headers:
+        case.headers["Range"] = data.draw(st.sampled_from(RANGES))
+
+
+@pytest.mark.parametrize(("path", "mode", "count"), KINDS, ids=lambda each: getattr(each, "value", each))
+def test_whatever_is_asked_is_answered_as_the_document_says(
+    served: Served, path: str, mode: schemathesis.GenerationMode, count: int
+) -> None:
+    """No request made from the document, or against it, fails the service or is answered otherwise than it says."""
+    schema = schemathesis.openapi.from_url(f"{served.url}/openapi.json")
+    operation = schema[path]["GET"]
+    asked = Counter[int]()
+
+    @settings(max_examples=count, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @given(operation.as_strategy(generation_mode=mode), st.data())
+    def ask(case: Case, data: st.DataObject) -> None:
+        lead_somewhere(case, served.places, data)
+        answer = case.call(session=session)
+        asked[answer.status_code] += 1
+        case.validate_response(answer, additional_checks=[is_in_the_form_of_errors], excluded_checks=NOT_PROMISED)
+
+    with requests.Session() as session:
+        ask()
+    assert mode is BAD or asked[200]
