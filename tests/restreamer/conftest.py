@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from aiohttp import ClientSession
+from aiohttp import ClientSession, TraceConfig, TraceRequestEndParams
 from hypothesis import settings
 from yarl import URL
 
@@ -81,10 +81,22 @@ async def url(store: Store, tmp_path: Path) -> AsyncIterator[URL]:
 
 
 @pytest.fixture
-async def client() -> AsyncIterator[ClientSession]:
-    """Give a client."""
-    async with ClientSession() as session:
+async def client(try_playlist: Callable[[str], object] | None) -> AsyncIterator[ClientSession]:
+    """Give a client; each playlist that it gets is one to readers that are not ours, too."""
+    playlists: list[str] = []
+
+    async def note(session: ClientSession, context: object, params: TraceRequestEndParams) -> None:
+        answer = params.response
+        if (answer.method, answer.status, answer.content_type) == ("GET", 200, "application/vnd.apple.mpegurl"):
+            playlists.append(await answer.text())
+
+    trace = TraceConfig()
+    trace.on_request_end.append(note)
+    async with ClientSession(trace_configs=[trace]) as session:
         yield session
+    if try_playlist is not None:
+        for text in playlists:
+            try_playlist(text)
 
 
 @pytest.fixture
