@@ -27,6 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "logs", "metrics", "waits"),
     ("db", "media", "store", "web"),
     ("options", "recording", "service"),
+    ("children",),
 )
 PURE = {"dateutil", "segments", "coverage", "cuts"}
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
