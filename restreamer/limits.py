@@ -1,6 +1,8 @@
 """What one client, or many, may take of us: each limit with the reason for its size."""
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -24,6 +26,9 @@ PIECE_BYTES = 1 << 20
 # ... in so many seconds (140 kbit/s, less than any video), or is dropped: what it keeps open is missing to others.
 TAKE_SECONDS = 60.0
 
+# Closing without lingering resets the connection.
+_RESET = struct.pack("ii", 1, 0)
+
 
 @asynccontextmanager
 async def taking(request: web.Request) -> AsyncIterator[asyncio.WriteTransport]:
@@ -38,6 +43,8 @@ async def taking(request: web.Request) -> AsyncIterator[asyncio.WriteTransport]:
         async with asyncio.timeout(TAKE_SECONDS):
             yield transport
     except TimeoutError:
+        # else the kernel would keep what is not taken, and try for minutes
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         transport.abort()
         raise ConnectionResetError("The client does not take what it asked for.") from None
     except ConnectionError:

@@ -36,7 +36,7 @@ async def run_workers(count: int, arguments: list[str], stop: asyncio.Event) -> 
 
 @contextmanager
 def reserved(host: str, port: int) -> Iterator[int]:
-    """Keep a port for processes that share it, and give it (0 takes a free one).
+    """Give a port to processes that will share it (0 takes a free one, which nobody else is then given).
 
     Raises UserError if it is in use or may not be used.
     """
