@@ -1,5 +1,10 @@
-"""Run all benchmarks and print their tables."""
+"""Run all benchmarks, or those that are named, and print their tables."""
 
-from bench import selection
+import sys
+from importlib import import_module
 
-selection.main()
+BENCHMARKS = ("selection", "segments")
+
+for name in sys.argv[1:] or BENCHMARKS:
+    import_module(f"bench.{name}").main()
+    print()

@@ -125,3 +125,6 @@ def _send_at_once(request: web.Request, file: _OpenFile, first: int, count: int)
         return os.sendfile(transport.get_extra_info("socket").fileno(), file.fileno(), first, count)
     except BlockingIOError:
         return 0
+    except ConnectionError:
+        transport.abort()  # it has left, which the transport does not know yet
+        raise
