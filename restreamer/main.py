@@ -156,7 +156,7 @@ def _prefix(_context: click.Context, _parameter: click.Parameter, text: str | No
     callback=_prefix,
     help="Leave segments to the nginx in front, which has the store at this internal location, such as /protected.",
 )
-@option("--shared-port", is_flag=True, hidden=True, help="Share the port with others: for the workers.")
+@option("--shared-port", is_flag=True, help="Let other processes with this flag have the port, too: the workers do.")
 @log_level_option
 def cli(
     *, base_dir: Path, host: str, port: int, workers: int, accel_prefix: str | None, shared_port: bool, log_level: str

@@ -414,6 +414,6 @@ async def test_a_port_in_use_is_said(store: Store) -> None:
 def test_help_names_every_option() -> None:
     """The help of the command has a line and a variable for each option."""
     shown = CliRunner().invoke(cli, ["--help"]).output
-    for flag in ("base-dir", "host", "port", "workers", "accel-prefix", "log-level"):
+    for flag in ("base-dir", "host", "port", "workers", "accel-prefix", "shared-port", "log-level"):
         assert f"--{flag}" in shown
         assert f"RESPOOL_{flag.upper().replace('-', '_')}" in "".join(shown.split())
