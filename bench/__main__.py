@@ -1,7 +1,10 @@
-"""Run all benchmarks and print their tables."""
+"""Run all benchmarks, or those that are named, and print their tables."""
 
-from bench import playlists, selection
+import sys
+from importlib import import_module
 
-selection.main()
-print()
-playlists.main()
+BENCHMARKS = ("selection", "playlists", "segments")
+
+for name in sys.argv[1:] or BENCHMARKS:
+    import_module(f"bench.{name}").main()
+    print()

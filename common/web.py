@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import json
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -26,12 +27,25 @@ _REQUESTS = metrics.seconds("http_request", "Time to answer requests.", "route",
 # No status of HTTP's: how servers note that the client has left.
 _CLIENT_GONE = 499
 
+# For each process: a connection costs some 30 KB and one of the open files, of which a process often may have 1,024.
+MOST_CONNECTIONS = 900
+
+# What the kernel keeps for us while we are busy; it takes no more than net.core.somaxconn.
+_BACKLOG = 1024
+
+# A connection that nobody uses is closed after so long.
+_IDLE_SECONDS = 75.0
+
+# When those come back who were told that there are too many.
+RETRY_AFTER_SECONDS = 5
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def error_response(status: int, sentence: str) -> web.Response:
-    """Answer with an error: JSON `{"error": sentence}`, the same form everywhere."""
-    return web.json_response({"error": sentence}, status=status, headers={"Cache-Control": "no-store"})
+def error_response(status: int, sentence: str, *, retry_after: int | None = None) -> web.Response:
+    """Answer with an error: JSON `{"error": sentence}`, the same form everywhere; seconds for what passes."""
+    headers = {"Cache-Control": "no-store", **({} if retry_after is None else {"Retry-After": str(retry_after)})}
+    return web.json_response({"error": sentence}, status=status, headers=headers)
 
 
 class RequestError(Exception):
@@ -41,6 +55,7 @@ class RequestError(Exception):
         """Answer with this sentence and status (4xx, or 503 for what passes)."""
         super().__init__(sentence)
         self.status = status
+        self.retry_after = RETRY_AFTER_SECONDS if status == HTTPStatus.SERVICE_UNAVAILABLE else None
 
 
 @web.middleware
@@ -66,7 +81,7 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except RequestError as error:
-        return error_response(error.status, str(error))
+        return error_response(error.status, str(error), retry_after=error.retry_after)
     except web.HTTPMethodNotAllowed as error:
         allowed = sorted(error.allowed_methods)
         answer = error_response(405, f"{error.method} is not possible here; try {' or '.join(allowed)}.")
@@ -99,24 +114,66 @@ async def show_metrics(_: web.Request) -> web.Response:
 
 
 @asynccontextmanager
-async def serving(app: web.Application, host: str, port: int, *, flag: str = "--port") -> AsyncIterator[int]:
+async def serving(
+    app: web.Application,
+    host: str,
+    port: int,
+    *,
+    flag: str = "--port",
+    shared: bool = False,
+    connections: int = MOST_CONNECTIONS,
+) -> AsyncIterator[int]:
     """Serve the application and give the port (0 asks for a free one); closes open requests soon after the end.
 
-    Raises UserError if the port is in use or may not be used, which names the `flag` that chooses it.
+    A port may be `shared` by several processes. Beyond so many `connections` at once, new ones are told to come back
+    later. Raises UserError if the port is in use or may not be used, which names the `flag` that chooses it.
     """
     logging.getLogger("aiohttp.server").addFilter(_is_no_mistake_of_a_client)
     # what is under way at a stop gets a second: a stop promises to take less than five
-    runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=1.0)
+    runner = web.AppRunner(
+        app, handle_signals=False, access_log=None, shutdown_timeout=1.0, keepalive_timeout=_IDLE_SECONDS
+    )
     await runner.setup()
+    server = runner.server
+    assert server is not None, "it was just set up"  # noqa: S101 - for the types
+
+    def accept() -> asyncio.BaseProtocol:
+        return server() if len(server.connections) < connections else _Full()
+
     try:
-        site = web.TCPSite(runner, host, port)
+        listener = await _listen(accept, host, port, flag, shared=shared)
         try:
-            await site.start()
-        except OSError as error:
-            raise UserError(_cannot_listen(host, port, flag, error)) from error
-        yield runner.addresses[0][1]
+            yield listener.sockets[0].getsockname()[1]
+        finally:
+            listener.close()
     finally:
         await runner.cleanup()
+
+
+async def _listen(
+    accept: Callable[[], asyncio.BaseProtocol], host: str, port: int, flag: str, *, shared: bool
+) -> asyncio.Server:
+    loop = asyncio.get_running_loop()
+    try:
+        return await loop.create_server(accept, host, port, reuse_port=shared or None, backlog=_BACKLOG)
+    except OSError as error:
+        raise cannot_listen(host, port, error, flag) from error
+
+
+class _Full(asyncio.Protocol):
+    """The answer to a connection that is one too many."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Say so, and close it."""
+        body = json.dumps({"error": "Too many are connected; come back in a few seconds."}).encode()
+        head = (
+            f"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json; charset=utf-8\r\n"
+            f"Content-Length: {len(body)}\r\nCache-Control: no-store\r\nAccess-Control-Allow-Origin: *\r\n"
+            f"Retry-After: {RETRY_AFTER_SECONDS}\r\nConnection: close\r\n\r\n"
+        )
+        if isinstance(transport, asyncio.WriteTransport):
+            transport.write(head.encode() + body)
+            transport.close()
 
 
 def _is_no_mistake_of_a_client(record: logging.LogRecord) -> bool:
@@ -124,10 +181,11 @@ def _is_no_mistake_of_a_client(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
-def _cannot_listen(host: str, port: int, flag: str, error: OSError) -> str:
+def cannot_listen(host: str, port: int, error: OSError, flag: str = "--port") -> UserError:
+    """Make the error that says why nothing can listen there, and which `flag` chooses another port."""
     if error.errno == errno.EADDRINUSE:
-        return f"Port {port} is in use by another program; stop that one or choose another port with {flag}."
-    return f"Cannot listen on {host} port {port} ({error.strerror or error}); choose another one with {flag}."
+        return UserError(f"Port {port} is in use by another program; stop that one or choose another port with {flag}.")
+    return UserError(f"Cannot listen on {host} port {port} ({error.strerror or error}); choose another with {flag}.")
 
 
 def client_session(*, connect_seconds: float = 10.0) -> ClientSession:

@@ -27,11 +27,11 @@ import structlog
 from aiohttp import web
 
 from common import service
+from common.children import send_signal
 from common.errors import UserError
 from common.options import log_level_option, option, port_option
 from common.waits import backoff, pause
 from common.web import RequestError, answer_errors, serving
-from respool.children import send_signal
 from respool.demo_encoder import (
     RENDITIONS,
     SEGMENT_SECONDS,

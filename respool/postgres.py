@@ -30,9 +30,9 @@ from urllib.parse import quote
 
 import structlog
 
+from common.children import send_signal
 from common.errors import UserError
 from common.waits import backoff
-from respool.children import send_signal
 
 log = structlog.get_logger()
 

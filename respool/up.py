@@ -3,8 +3,6 @@
 import asyncio
 import fcntl
 import json
-import os
-import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -20,13 +18,13 @@ import structlog
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
 from common import service
+from common.children import supervise
 from common.db import announce_node, apply_schema, pool
 from common.errors import UserError
 from common.logs import LEVELS
 from common.options import host_option, option, port_option
-from common.waits import backoff, pause
+from common.waits import pause
 from respool.arguments import data_option
-from respool.children import send_signal
 from respool.demo import DemoConfig
 from respool.demo import run as run_demo
 from respool.postgres import embedded_postgres
@@ -42,11 +40,6 @@ _STOP_SECONDS = 3.2
 
 # Then the database, which takes a tenth of a second. What is still there after this is killed: all is over within five.
 _ALL_STOP_SECONDS = 4.0
-
-_LONGEST_RESTART_PAUSE = 10.0
-
-# A service that has run for so long before it ended is started again at once.
-_STEADY_SECONDS = 60.0
 
 _ANNOUNCE_SECONDS = 30.0
 _DEMO = "demo"
@@ -88,8 +81,9 @@ async def _run_services(config: Config, dsn: str, stop: asyncio.Event) -> None:
             channels = (f"{_DEMO}={await _start_demo(config, group, stop)}",)
         common = ["--base-dir", str(config.data / "segments"), "--log-level", config.log_level]
         address = ["--host", config.host, "--port", str(config.port)]
-        group.create_task(_supervise("restreamer", [*common, *address], stop))
-        group.create_task(_supervise("downloader", [*common, "--qualities", config.qualities, *channels], stop))
+        record = [*common, "--qualities", config.qualities, *channels]
+        group.create_task(supervise("restreamer", [*common, *address], stop, stop_seconds=_STOP_SECONDS))
+        group.create_task(supervise("downloader", record, stop, stop_seconds=_STOP_SECONDS))
         group.create_task(_announce(dsn, config.page, stop))
         group.create_task(_tell(config, [channel.partition("=")[0] for channel in channels], stop))
 
@@ -103,47 +97,6 @@ async def _start_demo(config: Config, group: asyncio.TaskGroup, stop: asyncio.Ev
     task = group.create_task(run_demo(demo, stop, listening=listening.set_result))
     task.add_done_callback(lambda _: listening.cancel())
     return await listening  # cancelled with the group if the demo stream cannot start, which is then the group's error
-
-
-async def _supervise(name: str, arguments: list[str], stop: asyncio.Event) -> None:
-    """Keep a service running until `stop`; one that ends on its own is started again."""
-    failures = 0
-    loop = asyncio.get_running_loop()
-    while not stop.is_set():
-        began = loop.time()
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            name,
-            *arguments,
-            stdin=asyncio.subprocess.PIPE,
-            env={**os.environ, service.SUPERVISED: "1"},
-            start_new_session=True,  # Ctrl-C in the terminal is for us, who then end it
-        )
-        log.info("service_started", name=name, pid=process.pid)
-        code = await _until_ended(process, stop)
-        if not stop.is_set():
-            failures = 1 if loop.time() - began > _STEADY_SECONDS else failures + 1
-            log.error("service_ended", name=name, exit_code=code, failures=failures)
-            await pause(stop, backoff(failures, first=0.5, most=_LONGEST_RESTART_PAUSE))
-
-
-async def _until_ended(process: asyncio.subprocess.Process, stop: asyncio.Event) -> int:
-    """Wait until the process ends, making it end when `stop` is set or this is cancelled; give its exit code."""
-    ended = asyncio.ensure_future(process.wait())
-    told = asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait({ended, told}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        told.cancel()
-        if not ended.done() and process.stdin is not None:
-            # the end of its input stops it, as our death would
-            process.stdin.close()
-            await asyncio.wait({ended}, timeout=_STOP_SECONDS)
-        if not ended.done():
-            send_signal(process, signal.SIGKILL)
-        code = await ended
-    return code
 
 
 async def _announce(dsn: str, url: str, stop: asyncio.Event) -> None:

@@ -12,10 +12,8 @@ from common.store import Store
 from common.web import RequestError
 from restreamer.disk import off_loop
 from restreamer.keys import STORE
+from restreamer.limits import PIECE_BYTES, taking
 from restreamer.params import CutRequest, parse_cut
-
-# Large enough that the hops to the thread cost nothing, small enough that many cuts at once need little memory.
-_READ_BYTES = 1 << 20
 
 
 async def cut(request: web.Request) -> web.StreamResponse:
@@ -34,7 +32,7 @@ async def cut(request: web.Request) -> web.StreamResponse:
     await response.prepare(request)
     if request.method != "HEAD":
         for path in paths:
-            await _send(response, path)
+            await _send(request, response, path)
         await response.write_eof()
     return response
 
@@ -51,10 +49,11 @@ def _plan(store: Store, channel: str, quality: str, wanted: CutRequest) -> tuple
     return plan, paths, sum(path.stat().st_size for path in paths)
 
 
-async def _send(response: web.StreamResponse, path: Path) -> None:
+async def _send(request: web.Request, response: web.StreamResponse, path: Path) -> None:
     sent = 0
     while data := await asyncio.to_thread(_read, path, sent):
-        await response.write(data)
+        async with taking(request):
+            await response.write(data)
         sent += len(data)
 
 
@@ -62,4 +61,4 @@ def _read(path: Path, offset: int) -> bytes:
     # opened for each piece: whatever ends the request between two of them, nothing is left open
     with path.open("rb") as file:
         file.seek(offset)
-        return file.read(_READ_BYTES)
+        return file.read(PIECE_BYTES)

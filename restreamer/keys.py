@@ -15,3 +15,6 @@ FLIGHTS = web.AppKey("flights", Flights)
 RENDERED = web.AppKey("rendered", RenderedHours)
 FACTS = web.AppKey("facts", FactsStore)
 PROBER = web.AppKey("prober", Prober)
+
+# The location at which a server in front has the store, if it sends segments for us.
+ACCEL_PREFIX: web.AppKey[str | None] = web.AppKey("accel_prefix")

@@ -1,17 +1,18 @@
 """The routes that list the store and serve its files."""
 
-import asyncio
 import json
+from urllib.parse import quote
 
 from aiohttp import web
 
 from common.dateutil import parse_hour
 from common.errors import UserError
 from common.segments import TOMBSTONE_SUFFIX, SegmentType, parse_name, parse_names
-from common.store import Store
+from common.store import BadPathError, Store
 from common.web import RequestError, error_response
-from restreamer.disk import off_loop, send_file
-from restreamer.keys import STORE
+from restreamer.disk import off_loop_quickly
+from restreamer.files import is_file, send_file
+from restreamer.keys import ACCEL_PREFIX, STORE
 from restreamer.params import parse_tombstones
 
 _MEDIA_TYPES = {".ts": "video/mp2t", ".mp4": "video/mp4", TOMBSTONE_SUFFIX: "application/octet-stream"}
@@ -22,7 +23,7 @@ _IMMUTABLE = "public, max-age=31536000, immutable"
 
 async def channels(request: web.Request) -> web.Response:
     """Answer `GET /files`: the channels, as a JSON list; 503 if the store has gone, which is not to be without any."""
-    names = await off_loop(request.app[STORE].channels)
+    names = await off_loop_quickly(request.app[STORE].channels)
     fault = None if names else await _fault(request.app[STORE])
     return _json(names) if fault is None else error_response(503, fault)
 
@@ -30,20 +31,20 @@ async def channels(request: web.Request) -> web.Response:
 async def qualities(request: web.Request) -> web.Response:
     """Answer `GET /files/C`: the channel's qualities."""
     channel = request.match_info["channel"]
-    return _json(await off_loop(lambda: request.app[STORE].qualities(channel)))
+    return _json(await off_loop_quickly(lambda: request.app[STORE].qualities(channel)))
 
 
 async def hours(request: web.Request) -> web.Response:
     """Answer `GET /files/C/Q`: the hours recorded, oldest first."""
     info = request.match_info
-    return _json(await off_loop(lambda: request.app[STORE].hours(info["channel"], info["quality"])))
+    return _json(await off_loop_quickly(lambda: request.app[STORE].hours(info["channel"], info["quality"])))
 
 
 async def segments(request: web.Request) -> web.Response:
     """Answer `GET /files/C/Q/H`: the hour's segment names; with `?tombstones=true` those and what they hide, too."""
     info = request.match_info
     tombstones = parse_tombstones(request.query.items())
-    return _json(await off_loop(lambda: _finished(request.app[STORE], **info, tombstones=tombstones)))
+    return _json(await off_loop_quickly(lambda: _finished(request.app[STORE], **info, tombstones=tombstones)))
 
 
 def _finished(store: Store, channel: str, quality: str, hour: str, *, tombstones: bool) -> list[str]:
@@ -57,13 +58,25 @@ def _finished(store: Store, channel: str, quality: str, hour: str, *, tombstones
 async def segment(request: web.Request) -> web.StreamResponse:
     """Answer `GET /segments/C/Q/H/NAME`: the file, whole or by byte range (RFC 9110 §14)."""
     info = request.match_info
-    media_type = _media_type(info["hour"], info["name"])
-    path = await off_loop(lambda: request.app[STORE].path(**info))
-    return await send_file(request, path, {"Content-Type": media_type, "Cache-Control": _IMMUTABLE})
+    media_type, tag = _told_by(info["hour"], info["name"])
+    try:
+        path = request.app[STORE].path(**info)
+    except BadPathError as error:
+        raise RequestError(str(error)) from error
+    headers = {"Content-Type": media_type, "Cache-Control": _IMMUTABLE}
+    prefix = request.app[ACCEL_PREFIX]
+    if prefix is None:
+        return await send_file(request, path, headers, tag=tag)
+    if not await off_loop_quickly(lambda: is_file(path)):
+        raise web.HTTPNotFound
+    return web.Response(headers=headers | {"X-Accel-Redirect": prefix + quote("/".join(("", *info.values())))})
 
 
-def _media_type(hour: str, name: str) -> str:
-    """Give the media type of a segment or tombstone. Raises RequestError for anything else, and for a `temp`."""
+def _told_by(hour: str, name: str) -> tuple[str, str]:
+    """Give the media type and the tag of a segment or tombstone.
+
+    Raises RequestError for anything else, and for a `temp`.
+    """
     stem, _, suffix = name.rpartition(".")
     media_type = _MEDIA_TYPES.get("." + suffix)
     if media_type is None:
@@ -74,7 +87,7 @@ def _media_type(hour: str, name: str) -> str:
         raise RequestError(str(error), status=404) from error
     if finished.type is SegmentType.TEMP:
         raise RequestError("This segment is still being written.", status=404)
-    return media_type
+    return media_type, finished.hash
 
 
 async def health(request: web.Request) -> web.Response:
@@ -87,7 +100,7 @@ async def health(request: web.Request) -> web.Response:
 async def _fault(store: Store) -> str | None:
     """Say what is wrong with the store, in one sentence; None if it can be read."""
     try:
-        await asyncio.to_thread(store.check_readable)
+        await off_loop_quickly(store.check_readable)
     except UserError as error:
         return str(error)
     return None

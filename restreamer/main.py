@@ -1,7 +1,10 @@
 """The restreamer's composition: its routes, its configuration, its command."""
 
 import asyncio
+import mimetypes
+import re
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
@@ -10,17 +13,19 @@ import structlog
 from aiohttp import web
 
 from common import service
-from common.options import base_dir_option, host_option, log_level_option, port_option
+from common.options import base_dir_option, host_option, log_level_option, option, port_option
 from common.sidecar import FactsStore
 from common.store import Store
 from common.web import Handler, answer_errors, serving, show_metrics
 from restreamer import cuts, listings, openapi, playlists
 from restreamer.answers import Flights
-from restreamer.disk import send_file
-from restreamer.keys import FACTS, FLIGHTS, LIVE, PROBER, RENDERED, STORE
+from restreamer.files import send_file
+from restreamer.keys import ACCEL_PREFIX, FACTS, FLIGHTS, LIVE, PROBER, RENDERED, STORE
+from restreamer.limits import MOST_CUTS, MOST_PLAYLISTS, Slots
 from restreamer.live import LiveLists
 from restreamer.prober import Prober
 from restreamer.rendered import RenderedHours
+from restreamer.workers import reserved, run_workers
 
 log = structlog.get_logger()
 
@@ -39,15 +44,20 @@ PAGES = Path(str(files("restreamer") / "web"))
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What the restreamer serves, and where."""
+    """What the restreamer serves, and where; a port may be shared with its like."""
 
     base_dir: Path
     host: str
     port: int
+    accel_prefix: str | None = None
+    shared: bool = False
 
 
-def make_app(store: Store, pages: Path = PAGES) -> web.Application:
-    """Make the application that serves this store, and the files below `pages`, index.html first."""
+def make_app(store: Store, pages: Path = PAGES, accel_prefix: str | None = None) -> web.Application:
+    """Make the application that serves this store, and the files below `pages`, index.html first.
+
+    With an `accel_prefix`, segments are left to the server in front, which has the store at that location.
+    """
     app = web.Application(middlewares=[answer_errors])
     app[STORE] = store
     app[FACTS] = FactsStore(store)
@@ -56,6 +66,8 @@ def make_app(store: Store, pages: Path = PAGES) -> web.Application:
     app.cleanup_ctx.append(app[PROBER].running)
     app[RENDERED] = RenderedHours()
     app[FLIGHTS] = Flights()
+    app[ACCEL_PREFIX] = accel_prefix
+    lists, videos = Slots(MOST_PLAYLISTS, "playlists"), Slots(MOST_CUTS, "cuts")
     app.add_routes(
         [
             web.get("/files", listings.channels),
@@ -63,9 +75,9 @@ def make_app(store: Store, pages: Path = PAGES) -> web.Application:
             web.get(f"/files/{_C}/{_Q}", listings.hours),
             web.get(f"/files/{_C}/{_Q}/{_H}", listings.segments),
             web.get(f"/segments/{_C}/{_Q}/{_H}/{_NAME}", listings.segment),
-            web.get(f"/playlist/{_C}.m3u8", playlists.multivariant),
-            web.get(f"/playlist/{_C}/{_Q}.m3u8", playlists.media),
-            web.get(f"/cut/{_C}/{_Q}.ts", cuts.cut),
+            web.get(f"/playlist/{_C}.m3u8", lists.limited(playlists.multivariant)),
+            web.get(f"/playlist/{_C}/{_Q}.m3u8", lists.limited(playlists.media)),
+            web.get(f"/cut/{_C}/{_Q}.ts", videos.limited(cuts.cut)),
             web.get("/metrics", show_metrics),
             web.get("/health", listings.health),
             web.get("/openapi.json", openapi.show_document),
@@ -78,7 +90,11 @@ def make_app(store: Store, pages: Path = PAGES) -> web.Application:
 
 
 def _page(pages: Path) -> Handler:
-    headers = {"Content-Security-Policy": _PAGE_POLICY, "Cache-Control": "no-cache"}
+    headers = {
+        "Content-Type": "text/html; charset=utf-8",
+        "Content-Security-Policy": _PAGE_POLICY,
+        "Cache-Control": "no-cache",
+    }
 
     async def page(request: web.Request) -> web.StreamResponse:
         return await send_file(request, pages / "index.html", headers)
@@ -88,15 +104,21 @@ def _page(pages: Path) -> Handler:
 
 def _assets(pages: Path) -> Handler:
     """Serve the files that lie below `pages` now; the names of requests are looked up here and never on the disk."""
-    found = {path.relative_to(pages).as_posix(): path for path in pages.rglob("[!.]*") if path.is_file()}
+    files = [path for path in pages.rglob("[!.]*") if path.is_file()]
+    found = {path.relative_to(pages).as_posix(): (path, _media_type(path)) for path in files}
 
     async def asset(request: web.Request) -> web.StreamResponse:
-        path = found.get(request.match_info["name"])
-        if path is None:
+        file = found.get(request.match_info["name"])
+        if file is None:
             raise web.HTTPNotFound
-        return await send_file(request, path, {"Cache-Control": "no-cache"})
+        path, media_type = file
+        return await send_file(request, path, {"Content-Type": media_type, "Cache-Control": "no-cache"})
 
     return asset
+
+
+def _media_type(path: Path) -> str:
+    return mimetypes.guess_type(path.name)[0] or "application/octet-stream"
 
 
 async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
@@ -109,17 +131,49 @@ async def run(config: Config, stop: asyncio.Event) -> None:
     """Serve until told to stop. Raises UserError if the folder or the port cannot be used."""
     store = Store(config.base_dir)
     await asyncio.to_thread(store.check_readable)
-    async with serving(make_app(store), config.host, config.port) as port:
+    app = make_app(store, accel_prefix=config.accel_prefix)
+    async with serving(app, config.host, config.port, shared=config.shared) as port:
         log.info("serving", url=f"http://{config.host}:{port}/", base_dir=str(config.base_dir))
         await stop.wait()
+
+
+async def run_several(config: Config, count: int, level: str, stop: asyncio.Event) -> None:
+    """Serve with so many processes until told to stop. Raises UserError if the folder or the port cannot be used."""
+    await asyncio.to_thread(Store(config.base_dir).check_readable)
+    with reserved(config.host, config.port) as port:
+        arguments = ["--base-dir", str(config.base_dir), "--host", config.host, "--port", str(port)]
+        arguments += ["--workers", "1", "--shared-port", "--log-level", level]
+        arguments += ["--accel-prefix", config.accel_prefix] if config.accel_prefix else []
+        await run_workers(count, arguments, stop)
+
+
+def _prefix(_context: click.Context, _parameter: click.Parameter, text: str | None) -> str | None:
+    if text is not None and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", text):
+        raise click.BadParameter("It is a path such as /protected, without a slash at its end.")
+    return text
 
 
 @click.command("restreamer")
 @base_dir_option
 @host_option
 @port_option(8000)
+@option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    help="How many processes share the port; as many as there are cores that nothing else needs.",
+)
+@option(
+    "--accel-prefix",
+    callback=_prefix,
+    help="Leave segments to the nginx in front, which has the store at this internal location, such as /protected.",
+)
+@option("--shared-port", is_flag=True, help="Let other processes with this flag have the port, too: the workers do.")
 @log_level_option
-def cli(base_dir: Path, host: str, port: int, log_level: str) -> None:
+def cli(
+    *, base_dir: Path, host: str, port: int, workers: int, accel_prefix: str | None, shared_port: bool, log_level: str
+) -> None:
     """Serve the store as playlists, segments and cuts over HTTP."""
-    config = Config(base_dir, host, port)
-    raise SystemExit(service.main(lambda stop: run(config, stop), name="restreamer", level=log_level))
+    config = Config(base_dir, host, port, accel_prefix, shared_port)
+    serve = partial(run, config) if workers == 1 else partial(run_several, config, workers, log_level)
+    raise SystemExit(service.main(serve, name="restreamer", level=log_level))

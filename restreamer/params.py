@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from common.dateutil import parse_utc_only
 from common.web import RequestError
+from restreamer.limits import LONGEST_RANGE
 
 # A range of which an end is left out grows with the recording; longer than this it must be asked for by name.
 LONGEST_IMPLICIT_RANGE = timedelta(hours=12)
@@ -44,7 +45,7 @@ def parse_range(query: Iterable[tuple[str, str]]) -> Range:
     values = _values(query, RANGE_PARAMETERS)
     wanted = Range(_time(values, "start"), _time(values, "end"))
     if wanted.start is not None and wanted.end is not None:
-        _check_order(wanted.start, wanted.end)
+        _check_lengths(wanted.start, wanted.end)
     return wanted
 
 
@@ -70,7 +71,7 @@ def parse_cut(query: Iterable[tuple[str, str]]) -> CutRequest:
     start, end = _time(values, "start"), _time(values, "end")
     if start is None or end is None:
         raise RequestError("A cut needs both start and end, for example start=2026-03-01T18:30:00Z.")
-    _check_order(start, end)
+    _check_lengths(start, end)
     if values.get("type") != "rough":
         raise RequestError("Say which type of cut: type=rough.")
     return CutRequest(start, end, "rough", _flag(values, "allow_holes"))
@@ -121,6 +122,8 @@ def _flag(values: dict[str, str], name: str) -> bool:
     return value == "true"
 
 
-def _check_order(start: datetime, end: datetime) -> None:
+def _check_lengths(start: datetime, end: datetime) -> None:
     if start >= end:
         raise RequestError("The range is empty: start must be before end.")
+    if end - start > LONGEST_RANGE:
+        raise RequestError(f"The range is longer than {LONGEST_RANGE.days} days; ask for it in parts.")

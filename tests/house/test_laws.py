@@ -29,6 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "logs", "metrics", "waits"),
     ("db", "media", "store", "web"),
     ("options", "recording", "service", "sidecar"),
+    ("children",),
 )
 PURE = {"dateutil", "segments", "coverage", "cuts", "codec_strings", "ticks", "facts"}
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
