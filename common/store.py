@@ -201,6 +201,12 @@ class Store:
         last = next(self._some(channel, quality, reversed(hours)), None)
         return None if first is None or last is None else (first[0].start, last[-1].end)
 
+    def first_start(self, channel: str, quality: str) -> datetime | None:
+        """Give the start of the first segment, or None if nothing is recorded."""
+        hours = (parse_hour(name) for name in self.hours(channel, quality))
+        first = next(self._some(channel, quality, hours), None)
+        return None if first is None else first[0].start
+
     def _some(self, channel: str, quality: str, hours: Iterator[datetime]) -> Iterator[tuple[Segment, ...]]:
         return (found for hour in hours if (found := self.candidates(channel, quality, hour).segments))
 
@@ -253,7 +259,8 @@ class HourWatch:
         new = names - self._seen
         hidden = {stem(name) for name in names if name.endswith(TOMBSTONE_SUFFIX)}
         newly_hidden = {stem(name) for name in new if name.endswith(TOMBSTONE_SUFFIX)}
-        told = sorted(new | {name for name in names if stem(name) in newly_hidden})
+        again = {name for name in names if stem(name) in newly_hidden} if newly_hidden else set()
+        told = sorted(new | again)
         segments, _ = parse_names(self._hour, [name for name in told if name.endswith(SUFFIXES)])
         arrivals = [self._arrival(s, s.name in new, hidden) for s in segments if s.type is not SegmentType.TEMP]
         # a folder that can change again within the same tick of the clock is looked at once more
@@ -262,16 +269,16 @@ class HourWatch:
         return sorted(filter(None, arrivals), key=lambda arrival: (arrival.at, arrival.segment.name))
 
     def _arrival(self, segment: Segment, is_new: bool, hidden: set[str]) -> Arrival | None:  # noqa: FBT001 - private
-        came = _modified(self._folder / segment.name)
-        gone = _modified(self._folder / tombstone_name(segment.name)) if stem(segment.name) in hidden else None
+        came = _modified(f"{self._folder}/{segment.name}")
+        gone = _modified(f"{self._folder}/{tombstone_name(segment.name)}") if stem(segment.name) in hidden else None
         if came is None:
             return None
         return Arrival(segment, came if is_new else max(came, gone or came), gone)
 
 
-def _modified(path: Path) -> datetime | None:
+def _modified(path: str) -> datetime | None:
     try:
-        return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        return datetime.fromtimestamp(os.stat(path).st_mtime, UTC)  # noqa: PTH116 - as for `_size`
     except FileNotFoundError:
         return None
 

@@ -99,10 +99,10 @@ def _media(asked: _Asked, lists: LiveLists, rendered: RenderedHours, wish: Wish,
     end = asked.wanted.end
     if asked.is_past and not (end is not None and asked.now < end + _LIVE_UNTIL and lists.is_read(key)):
         return _past(asked, rendered, wish)
-    recorded = asked.store.span(asked.channel, asked.quality)
-    if recorded is None:
+    first = asked.wanted.start or asked.store.first_start(asked.channel, asked.quality)
+    if first is None:
         raise _nothing(f"{asked.channel}/{asked.quality}", asked.wanted)
-    start, until = implicit_range(asked.wanted, recorded, asked.now)
+    start, until = implicit_range(asked.wanted, (first, asked.now), asked.now)
     if start > until:
         raise _nothing(f"{asked.channel}/{asked.quality}", asked.wanted)
     with lists.reading(key, asked.base, start, asked.now) as live:
