@@ -136,7 +136,7 @@ class Store:
             if cached is not None and cached.stamp == stamp:
                 self._hours.move_to_end(key)
                 return cached.candidates
-        fresh = cover_hour(self._visible(folder, channel, quality), lambda segment: _size(f"{folder}/{segment.name}"))
+        fresh = cover_hour(self._visible(folder, channel, quality), lambda segment: size_of(f"{folder}/{segment.name}"))
         _count_passed_over(channel, quality, fresh, cached)
         settled = looked_ns - stamp.changed_ns > _CLOCK_TICK_NS
         return self._keep(key, _CachedHour(stamp if settled else None, fresh))
@@ -278,7 +278,7 @@ class HourWatch:
 
 def _modified(path: str) -> datetime | None:
     try:
-        return datetime.fromtimestamp(os.stat(path).st_mtime, UTC)  # noqa: PTH116 - as for `_size`
+        return datetime.fromtimestamp(os.stat(path).st_mtime, UTC)  # noqa: PTH116 - as for `size_of`
     except FileNotFoundError:
         return None
 
@@ -326,7 +326,7 @@ def _stamp(folder: Path) -> _Stamp | None:
     return _Stamp(found.st_ino, found.st_ctime_ns)
 
 
-def _size(path: str) -> int:
+def size_of(path: str) -> int:
     """Give a file's bytes, or -1 if it has gone since its folder was listed."""
     try:
         return os.stat(path).st_size  # noqa: PTH116 - a fifth of the time of a Path, where two candidates are alike

@@ -24,7 +24,7 @@ EDGE_HELD = timedelta(seconds=12)
 # How far before the opening of a ledger its edge may be. What lies further back has been waited for.
 _EDGE = timedelta(minutes=2)
 
-_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 _start = attrgetter("segment.start")
 
@@ -51,7 +51,7 @@ class Ledger:
     first: int = 0
     first_break: int = 0
     _waiting: list[Arrival] = field(default_factory=list)
-    _time: datetime = _LONG_AGO
+    _time: datetime = LONG_AGO
 
     def advance(self, arrivals: Iterable[Arrival], now: datetime) -> None:
         """Take in what arrived since the last time, in the order of arrival and none after `now`; list what can be."""

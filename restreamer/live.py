@@ -25,9 +25,9 @@ from common.dateutil import HOUR, floor_hour, format_utc, hours_touching, parse_
 from common.facts import Facts
 from common.segments import Arrival, Segment, hour_of
 from common.sidecar import FactsStore
-from common.store import HourWatch, Store
+from common.store import HourWatch, Store, size_of
 from restreamer.chunks import Chunk
-from restreamer.ledger import Entry, Ledger, open_ledger
+from restreamer.ledger import LONG_AGO, Entry, Ledger, open_ledger
 from restreamer.playlist import entries_chunk, live_target_duration, media_breaks, target_duration
 
 log = structlog.get_logger()
@@ -158,7 +158,10 @@ class LiveList:
         arrivals.sort(key=_order)
         # probed before they can be listed: whether they break from what is before them is then told once and for all
         last = [entry.segment for entry in self.ledger.entries[-1:]]
-        self._probe([s for s in [*last, *(arrival.segment for arrival in arrivals)] if s.hash not in self.facts])
+        edge = last[0].start if last else LONG_AGO
+        # what starts before the edge came too late to be listed, and may be all of an hour that is newly watched
+        ahead = [arrival.segment for arrival in arrivals if arrival.segment.start >= edge]
+        self._probe([segment for segment in [*last, *ahead] if segment.hash not in self.facts])
         self.ledger.advance(arrivals, max([now, *(arrival.at for arrival in arrivals[-1:])]))
 
     def chunks(self) -> list[Chunk]:
@@ -185,10 +188,7 @@ class LiveList:
         return self._watches[hour]
 
     def _size(self, segment: Segment) -> int:
-        try:
-            return self._store.segment_path(self._key.channel, self._key.quality, segment).stat().st_size
-        except FileNotFoundError:
-            return -1
+        return size_of(str(self._store.segment_path(self._key.channel, self._key.quality, segment)))
 
     def _number(self, note: Note) -> None:
         """Go on with the numbers that the first entry's hour had when there were others before it."""

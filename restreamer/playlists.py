@@ -196,7 +196,7 @@ def _multivariant(store: Store, facts: FactsStore, channel: str, wanted: Range, 
     query = f"?{urlencode(times)}" if times else ""
     variants = [
         Variant(
-            f"{quote(channel, safe='')}/{quote(quality, safe='')}.m3u8{query}",
+            f"{_quoted(channel)}/{_quoted(quality)}.m3u8{query}",
             *rates,
             variant_attributes(known.values()),
         )
