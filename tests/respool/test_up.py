@@ -155,10 +155,14 @@ class Up:
         return until(lambda: self.full(channel) - before, f"{channel} is recorded")
 
     def part(self, kind: str, but: Process | None = None) -> Process:
-        """The one process of a kind, as soon as it is there, but for one that is about to go."""
+        """The one process of a kind, as soon as it is there, but for one that is about to go.
+
+        A child that has just been forked carries its parent's command until it has another program or title.
+        """
 
         def find() -> list[Process]:
-            return [process for process in family(self.process.pid) if process.kind == kind and process != but]
+            found = {process.pid: process for process in family(self.process.pid) if process.kind == kind}
+            return [process for process in found.values() if process.parent not in found and process != but]
 
         (found,) = until(find, f"{kind} runs")
         return found
