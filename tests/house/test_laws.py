@@ -24,14 +24,14 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("segments",),
     ("coverage",),
     ("cuts",),
-    ("codec_strings", "ticks"),
+    ("codec_strings", "encoding", "ticks"),
     ("facts",),
     ("errors", "logs", "metrics", "waits"),
-    ("db", "media", "store", "web"),
+    ("db", "encode_slots", "ffmpeg", "media", "store", "web"),
     ("options", "recording", "service", "sidecar"),
     ("children",),
 )
-PURE = {"dateutil", "segments", "coverage", "cuts", "codec_strings", "ticks", "facts"}
+PURE = {"dateutil", "segments", "coverage", "cuts", "codec_strings", "encoding", "ticks", "facts"}
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 
 # What computes and touches nothing: no clock, disk, network, loop, log. (`datetime` has a clock: see CLOCKS.)
