@@ -3,6 +3,7 @@
 Told of a picture is what a cut must know: whether a decoder can begin with it, and what it must have been told before.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -20,6 +21,9 @@ _HEVC_PICTURES = range(32)
 _HEVC_IRAP, _HEVC_CRA = range(16, 24), 21
 _HEVC_RASL = (8, 9)
 _HEVC_PARAMETERS, _HEVC_DELIMITER = (32, 33, 34), 35
+
+_DELIMITERS = {"h264": re.compile(rb"\x00?\x00\x00\x01\x09"), "hevc": re.compile(rb"\x00?\x00\x00\x01[\x46\x47]")}
+_ANY_UNIT = re.compile(rb"\x00?\x00\x00\x01")
 
 # What ends a sequence, so that a decoder takes a CRA picture for a beginning (H.265 §8.1.3).
 HEVC_END_OF_SEQUENCE = _START_CODE + bytes([36 << 1, 1])
@@ -118,6 +122,14 @@ def _hevc_picture(data: bytes) -> Picture:
                 entry = Entry.OPEN if kind == _HEVC_CRA else Entry.CLOSED
             return Picture(entry, b"".join(parameters), leading=kind in _HEVC_RASL)
     return Picture(Entry.NONE, b"".join(parameters))
+
+
+def begin_of_picture(codec: str, payload: bytes) -> int:
+    """Tell where in the payload of a PES a picture begins: what comes before belongs to the one before."""
+    if payload.startswith((_START_CODE, _ZERO + _START_CODE)) or codec not in _DELIMITERS:
+        return 0
+    found = _DELIMITERS[codec].search(payload) or _ANY_UNIT.search(payload)
+    return found.start() if found else len(payload)
 
 
 def with_parameters(codec: str, data: bytes, parameters: bytes) -> bytes:

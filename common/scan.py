@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import numpy as np
+from numpy.typing import NDArray
 
 from common.nal import Entry, Picture, read_picture
 from common.programme import Programme, read_programme
@@ -58,12 +59,21 @@ def scan(packets: Packets) -> Scan:
     main = pes_starts(packets, headers, video.pid) if video else next(iter(sounds), None)
     if main is None or not len(main.pts):
         raise TransportError("It holds neither picture nor sound.")
-    if bool((main.pts < 0).any()):
-        raise TransportError("It holds a picture without a time.")
+    begins = new_pictures(main.dts) if video else main.pts >= 0
+    if not begins.any():
+        raise TransportError("It holds nothing that has a time.")
     head = read_picture(video.video, _first_payload(packets, headers, main)) if video else Picture(Entry.CLOSED, b"")
-    dts = _run_on(main.dts)
-    pts = dts + distances(main.dts, main.pts)
+    dts = _run_on(main.dts[begins])
+    pts = dts + distances(main.dts[begins], main.pts[begins])
     return Scan(programme, pts, dts, tuple(map(_span, sounds)), head)
+
+
+def new_pictures(dts: Times) -> NDArray[np.bool_]:
+    """Tell with which PES a picture begins; one without a time, or with that before it, goes on with the same."""
+    last = np.maximum.accumulate(np.where(dts >= 0, np.arange(len(dts)), -1))
+    before = np.append(-1, last[:-1])
+    begins: NDArray[np.bool_] = (dts >= 0) & ((before < 0) | (dts != dts[before]))
+    return begins
 
 
 def _first_payload(packets: Packets, headers: Headers, starts: PesStarts) -> bytes:

@@ -12,7 +12,7 @@ from itertools import accumulate, pairwise
 
 import numpy as np
 
-from common.nal import HEVC_END_OF_SEQUENCE, Entry, Picture, read_picture, with_parameters
+from common.nal import HEVC_END_OF_SEQUENCE, Entry, Picture, begin_of_picture, read_picture, with_parameters
 from common.pes import Pes, pcr_packet, read_pes, write_pes
 from common.pieces import Encode, Piece
 from common.programme import Elementary, Programme, programme_packets
@@ -78,9 +78,26 @@ class Group:
 
     def pictures(self) -> dict[int, Pes]:
         """Give the coded pictures by their index in the stretch."""
+        return dict(enumerate(self._coded()[1], self.stretch.bounds[self.numbers.start]))
+
+    def carried(self) -> bytes:
+        """Give the rest of a picture that began in an earlier segment."""
+        return self._coded()[0]
+
+    def _coded(self) -> tuple[bytes, list[Pes]]:
         video = self.stretch.programme.video
-        coded = [pes for pes in self.streams(video.pid) if pes.stream_id] if video else []
-        return dict(enumerate(coded, self.stretch.bounds[self.numbers.start]))
+        rest, coded = b"", list[Pes]()
+        for pes in self.streams(video.pid) if video else []:
+            at = begin_of_picture(video.video, pes.payload) if video and pes.dts is not None else len(pes.payload)
+            if coded and pes.dts == coded[-1].dts:  # a picture in more than one PES
+                at = len(pes.payload)
+            if coded:
+                coded[-1] = replace(coded[-1], payload=coded[-1].payload + pes.payload[:at])
+            else:
+                rest += pes.payload[:at]
+            if at < len(pes.payload):
+                coded.append(replace(pes, payload=pes.payload[at:]))
+        return rest, coded
 
 
 def open_group(stretch: Stretch, numbers: range, contents: Sequence[Packets]) -> Group:
@@ -228,6 +245,8 @@ class Splicer:
         indices = [index for index in pictures if index in piece.copied and index not in piece.skipped]
         pid = _roles(self.programme)[_VIDEO]
         units = []
+        if indices and indices[0] != piece.copied.start and (rest := group.carried()):
+            units.append(Unit(_FIRST, pid, Pes(0, 0, None, None, rest)))
         for index in indices:
             pes = _moved(pictures[index], piece.shift)
             known = read_picture(video.video, pes.payload)
@@ -263,14 +282,13 @@ class Splicer:
         begin, stop = 0, len(sound.data)
         if ends[0]:
             track.shift = piece.shift
-            start = piece.start + piece.shift if track.ends is None else track.ends
-            at = sound.first_from(max(0, start) - piece.shift)
+            at = sound.first_from(self._due(piece, track, sound) - piece.shift)
             begin = sound.frames[at].start if at < len(sound.frames) else stop
             if track.ends is not None and at < len(sound.frames):
                 off = track.ends - sound.times[at] - piece.shift
                 track.shift += off if abs(off) <= sound.frames[at].duration else 0
         if ends[1]:
-            at = sound.first_from(piece.end + piece.shift - track.shift) - 1
+            at = sound.first_from(Fraction(piece.end + piece.shift - track.shift)) - 1
             at -= at >= 0 and sound.frames[at].end > stop  # the rest of it is not there
             stop = sound.frames[at].end if at >= 0 else 0
             if at >= 0 and stop > begin:
@@ -278,6 +296,13 @@ class Splicer:
         return [
             Unit(_FIRST if pes.pts is None else pes.pts, pid, pes) for pes in sound.between(begin, stop, track.shift)
         ]
+
+    def _due(self, piece: Piece, track: _Track, sound: "_Sound") -> Fraction:
+        """Give when the sound of a piece is to begin: where that before it ends, and never before zero."""
+        if track.ends is not None:
+            return Fraction(track.ends)
+        half = sound.frames[0].duration / 2 if sound.frames else Fraction(0)
+        return max(Fraction(piece.start + piece.shift), half)
 
     def write(self, unit: Unit) -> Packets:
         """Write a unit, with the video's clock where that belongs."""
@@ -310,7 +335,7 @@ class _Sound:
         timed = [(offset, pes.pts) for offset, pes in zip(offsets, found, strict=False) if pes.pts is not None]
         return cls(data, tuple(found), offsets, frames, tuple(_times(frames, timed)))
 
-    def first_from(self, time: int) -> int:
+    def first_from(self, time: Fraction) -> int:
         """Give the first frame of which at least half sounds from a time on."""
         found = (at for at, frame in enumerate(self.frames) if self.times[at] + frame.duration / 2 >= time)
         return next(found, len(self.frames))
