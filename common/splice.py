@@ -185,11 +185,11 @@ class Splicer:
         starts = pes_starts(packets, headers, main)
         if source.pcr_pid == main:
             self._set_clock(packets, pcr_rows(packets, headers, main), starts, piece.stretch.step)
-        kept = redirect(packets, headers, pids)
-        renumber(kept, read_headers(kept), self._counters)
-        if source.pcr_pid != main:
-            kept = self._with_clock(kept)
-        return np.concatenate([self.tables(), kept])
+        tables = self.tables()
+        kept, headers = redirect(packets, headers, pids, len(tables))
+        renumber(kept[len(tables) :], headers, self._counters)
+        kept[: len(tables)] = tables
+        return kept if source.pcr_pid == main else self._with_clock(kept)
 
     def _pids(self, source: Programme) -> dict[int, int]:
         """Tell under which PID each stream of a segment goes; what the video does not have is left out."""

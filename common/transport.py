@@ -189,22 +189,28 @@ def renumber(packets: Packets, headers: Headers, counters: MutableMapping[int, i
 
     What is wrong among the packets themselves, a lost one say, stays so.
     """
-    for pid in np.unique(headers.pid[headers.counted]).tolist():
+    for pid in np.flatnonzero(np.bincount(headers.pid[headers.counted])).tolist():
         rows = np.flatnonzero(headers.counted & (headers.pid == pid))
         offset = counters.get(pid, 15) + 1 - int(packets[rows[0], 3])
-        counter = (packets[rows, 3].astype(np.intp) + offset) & 0x0F
-        packets[rows, 3] = packets[rows, 3] & 0xF0 | counter.astype(np.uint8)
+        last = packets[rows, 3]
+        counter = last + np.uint8(offset & 0x0F) & 0x0F
+        packets[rows, 3] = last & 0xF0 | counter
         counters[pid] = int(counter[-1])
 
 
-def redirect(packets: Packets, headers: Headers, pids: Mapping[int, int]) -> Packets:
-    """Give a copy of the packets of some streams only, under other PIDs: `pids` tells each one's new PID."""
-    known = np.isin(headers.pid, list(pids))
-    kept: Packets = packets[known]
-    if any(old != new for old, new in pids.items()):
-        table = np.zeros(1 << 13, np.uint16)
-        table[list(pids)] = list(pids.values())
-        new = table[headers.pid[known]]
-        kept[:, 1] = kept[:, 1] & 0xE0 | (new >> 8).astype(np.uint8)
-        kept[:, 2] = new & 0xFF
-    return kept
+def redirect(packets: Packets, headers: Headers, pids: Mapping[int, int], room: int) -> tuple[Packets, Headers]:
+    """Copy the packets of some streams only, under other PIDs, behind `room` packets that are left to be written.
+
+    `pids` tells each stream's new PID. The headers are those of what was copied.
+    """
+    table = np.full(1 << 13, -1, np.int32)
+    table[list(pids)] = list(pids.values())
+    new = table[headers.pid]
+    known = new >= 0
+    kept: Packets = np.empty((room + int(known.sum()), PACKET_BYTES), np.uint8)
+    np.compress(known, packets, axis=0, out=kept[room:])
+    new = new[known]
+    if any(old != now for old, now in pids.items()):
+        kept[room:, 1] = kept[room:, 1] & 0xE0 | (new >> 8).astype(np.uint8)
+        kept[room:, 2] = new & 0xFF
+    return kept, Headers(new, headers.unit_start[known], headers.counted[known], headers.payload[known])
