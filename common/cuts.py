@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import StrEnum
 from itertools import chain, pairwise
+from typing import NamedTuple
 
 from common.coverage import BestSequence
 from common.pieces import CannotSpliceError, PicturesOf, Piece, plan_piece
@@ -21,6 +23,23 @@ class CutPlan:
 
     segments: tuple[Segment, ...]
     name: str
+
+
+class CutType(StrEnum):
+    """How a video is made of a recording."""
+
+    ROUGH = "rough"
+    FAST = "fast"
+    SMART = "smart"
+    FULL = "full"
+    ARCHIVE = "archive"
+
+
+class VideoRange(NamedTuple):
+    """A part of a video: from `start` to before `end`, aware UTC."""
+
+    start: datetime
+    end: datetime
 
 
 class NothingRecordedError(ValueError):

@@ -13,6 +13,10 @@ from common.ticks import WRAP
 from common.transport import PACKET_BYTES, Headers, Packets, Rows, pes_starts
 
 _HEAD_BYTES = 9
+
+# Behind the field that says how many bytes follow.
+_COUNTED_FROM = 6
+
 _PAYLOAD_BYTES = PACKET_BYTES - 4
 
 # An adaptation field with the clock: its length, its flags, and six bytes.
@@ -27,7 +31,7 @@ class Pes:
     """A packet of one stream: times in ticks of 33 bits, None where none is written, `dts` equal to `pts` if alone.
 
     `row`: the transport packet in which it began. The first of a stream may be the rest of one that began before;
-    then `stream_id` is 0.
+    then `stream_id` is 0. `missing`: how many bytes of it, by its own account, are not there.
     """
 
     row: int
@@ -35,6 +39,7 @@ class Pes:
     pts: int | None
     dts: int | None
     payload: bytes
+    missing: int = 0
 
 
 def read_pes(packets: Packets, headers: Headers, pid: int) -> list[Pes]:
@@ -51,7 +56,10 @@ def read_pes(packets: Packets, headers: Headers, pid: int) -> list[Pes]:
         content = _payloads(packets, headers, rows[begin:end])
         pts, dts = int(starts.pts[index]), int(starts.dts[index])
         payload = content[_HEAD_BYTES + content[8] :]
-        found.append(Pes(row, content[3], pts if pts >= 0 else None, dts if pts >= 0 else None, payload))
+        counted = int.from_bytes(content[4:6])
+        missing = max(0, counted + _COUNTED_FROM - len(content)) if counted else 0
+        timed = pts >= 0
+        found.append(Pes(row, content[3], pts if timed else None, dts if timed else None, payload, missing))
     return found
 
 
@@ -127,7 +135,7 @@ def _header(pes: Pes) -> bytes:
     if pes.pts is not None and pes.dts is not None:
         flags = 0xC0 if pes.dts != pes.pts else 0x80
         stamps = _stamp(flags >> 6, pes.pts) + (_stamp(1, pes.dts) if pes.dts != pes.pts else b"")
-    length = 3 + len(stamps) + len(pes.payload)
+    length = 3 + len(stamps) + len(pes.payload) + pes.missing
     counted = length if length <= _LONGEST_COUNTED and not _is_picture(pes.stream_id) else 0
     # of pictures one begins where a time is written
     marks = 0x84 if stamps and _is_picture(pes.stream_id) else 0x80

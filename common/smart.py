@@ -23,6 +23,9 @@ from common.waits import in_thread
 # What lies around a range is looked at too: pictures that those in it need, and sound that runs ahead or lags behind.
 CONTEXT = timedelta(seconds=20)
 
+# Called with what is done of a cut, from 0 to 1.
+Done = Callable[[float], None]
+
 # A decoder and an encoder that say nothing for so long are stuck.
 _PATIENCE_SECONDS = 60.0
 
@@ -86,34 +89,37 @@ def plan(reading: Reading, ranges: Sequence[Range]) -> SplicePlan:
     return plan_splice(scanned, reading.pictures)
 
 
-async def splice(reading: Reading, planned: SplicePlan) -> AsyncGenerator[Packets, None]:
+async def splice(reading: Reading, planned: SplicePlan, progress: Done | None = None) -> AsyncGenerator[Packets, None]:
     """Make the video, in parts as they become ready. Raises FfmpegError, UnreadableSegmentError or OSError."""
     splicer = Splicer(planned.pieces[0].stretch.programme)
+    written, whole = 0, sum(piece.last - piece.first for piece in planned.pieces)
     for piece in planned.pieces:
         splicer.begin()
-        parts = _piece(reading, splicer, piece)
-        async with aclosing(parts):
-            async for packets in parts:
+        async with aclosing(_piece(reading, splicer, piece)) as parts:
+            async for packets, done in parts:
                 yield packets
+                if progress is not None:
+                    progress((written + done) / whole)
+        written += piece.last - piece.first
 
 
-async def _piece(reading: Reading, splicer: Splicer, piece: Piece) -> AsyncGenerator[Packets, None]:
+async def _piece(reading: Reading, splicer: Splicer, piece: Piece) -> AsyncGenerator[tuple[Packets, int], None]:
+    """Write a piece, and tell with each part of it how many of its segments are done."""
     head = range(piece.first, piece.whole.start if piece.whole else piece.last)
     parts = [piece.head] if piece.whole else [piece.head, piece.tail]
     async with aclosing(_apart(reading, splicer, piece, head, parts)) as written:
         async for packets in written:
-            yield packets
-    if not piece.whole:
-        return
+            yield packets, 0
     for number in piece.whole:
         segment = piece.stretch.segments[number]
-        yield await in_thread(lambda: splicer.whole(piece, number, reading.packets(segment)))  # noqa: B023
-    tail = range(piece.whole.stop, piece.last)
-    if not tail:
+        packets = await in_thread(reading.packets, segment)
+        yield await in_thread(splicer.whole, piece, number, packets), number - piece.first + 1
+    if not piece.whole or piece.whole.stop == piece.last:
         return
+    tail = range(piece.whole.stop, piece.last)
     async with aclosing(_apart(reading, splicer, piece, tail, [piece.tail])) as written:
         async for packets in written:
-            yield packets
+            yield packets, tail.start - piece.first
 
 
 async def _apart(

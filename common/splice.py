@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 
 import numpy as np
 
@@ -101,10 +101,21 @@ class Group:
 
 
 def open_group(stretch: Stretch, numbers: range, contents: Sequence[Packets]) -> Group:
-    """Put the packets of some segments of a stretch in a row."""
-    packets = np.concatenate(contents)
-    rows = tuple(np.cumsum([0, *map(len, contents)]).tolist())[:-1]
+    """Put the packets of some segments of a stretch in a row, all under the PIDs of its first one."""
+    alike = [
+        _under(stretch.programme, stretch.scans[at].programme, content)
+        for at, content in zip(numbers, contents, strict=True)
+    ]
+    packets = np.concatenate(alike)
+    rows = tuple(np.cumsum([0, *map(len, alike)]).tolist())[:-1]
     return Group(stretch, numbers, packets, read_headers(packets), rows)
+
+
+def _under(ours: Programme, theirs: Programme, packets: Packets) -> Packets:
+    pids = _pids(ours, theirs)
+    if all(old == new for old, new in pids.items()):
+        return packets
+    return redirect(packets, read_headers(packets), pids, 0)[0]
 
 
 def read_pictures(group: Group) -> list[Picture]:
@@ -124,12 +135,27 @@ def decodable(group: Group, part: Encode) -> Packets:
     counters: dict[int, int] = {}
     alone = Programme(1, 0x20, video.pid, (video,))
     pictures = group.pictures()
+    first = pictures[part.opened]
+    known = read_picture(video.video, first.payload)
+    pictures[part.opened] = replace(first, payload=with_known_parameters(group, part.opened, known, first.payload))
     base = int(group.stretch.dts[part.opened])
     codes = [
         write_pes(video.pid, _moved(pictures[index], -base), counters, pcr=int(group.stretch.dts[index]) - base)
         for index in range(part.opened, part.closed)
     ]
     return np.concatenate([programme_packets(alone), *codes])
+
+
+def with_known_parameters(group: Group, index: int, known: Picture, payload: bytes) -> bytes:
+    """Put the parameter sets that hold for a picture before it, unless it brings them along."""
+    video = group.stretch.programme.video
+    if known.parameters or video is None:
+        return payload
+    pictures = group.pictures()
+    earlier = (pictures[at].payload for at in range(index - 1, group.stretch.bounds[group.numbers.start] - 1, -1))
+    found = (read_picture(video.video, picture).parameters for picture in earlier)
+    heads = (scan.head.parameters for scan in group.stretch.scans[group.numbers.start :: -1])
+    return with_parameters(video.video, payload, next(filter(None, chain(found, heads)), b""))
 
 
 def _moved(pes: Pes, by: int) -> Pes:
@@ -176,7 +202,7 @@ class Splicer:
     def whole(self, piece: Piece, number: int, packets: Packets) -> Packets:
         """Retime a segment that goes through as it is; `packets` are written to."""
         source = piece.stretch.scans[number].programme
-        headers, pids = read_headers(packets), self._pids(source)
+        headers, pids = read_headers(packets), _pids(self.programme, source)
         for pid, new in pids.items():
             track = self._tracks.get(new)
             shift(packets, pes_starts(packets, headers, pid), piece.shift if track is None else track.shift)
@@ -190,11 +216,6 @@ class Splicer:
         renumber(kept[len(tables) :], headers, self._counters)
         kept[: len(tables)] = tables
         return kept if source.pcr_pid == main else self._with_clock(kept)
-
-    def _pids(self, source: Programme) -> dict[int, int]:
-        """Tell under which PID each stream of a segment goes; what the video does not have is left out."""
-        ours = _roles(self.programme)
-        return {pid: ours[role] for role, pid in _roles(source).items() if role in ours}
 
     def _set_clock(self, packets: Packets, rows: Rows, starts: PesStarts, step: int) -> None:
         """Let the clock of a segment, retimed already, begin with the piece, and never come after a picture's time."""
@@ -251,20 +272,15 @@ class Splicer:
             pes = _moved(pictures[index], piece.shift)
             known = read_picture(video.video, pes.payload)
             if index == piece.copied.start:
-                pes = replace(pes, payload=self._beginning(piece, pictures, known, pes.payload))
+                pes = replace(pes, payload=self._beginning(piece, group, known, pes.payload))
             units.append(Unit(pes.dts or 0, pid, pes, known.entry is not Entry.NONE))
         return units
 
-    def _beginning(self, piece: Piece, pictures: dict[int, Pes], known: Picture, payload: bytes) -> bytes:
+    def _beginning(self, piece: Piece, group: Group, known: Picture, payload: bytes) -> bytes:
         """Make a picture, with which copying begins, one that a decoder can begin with."""
+        payload = with_known_parameters(group, piece.copied.start, known, payload)
         video = piece.stretch.programme.video
-        codec = video.video if video else ""
-        if not known.parameters:
-            earlier = (pictures[at] for at in range(piece.copied.start - 1, -1, -1) if at in pictures)
-            found = (read_picture(codec, pes.payload).parameters for pes in earlier)
-            parameters = next(filter(None, found), piece.stretch.scans[0].head.parameters)
-            payload = with_parameters(codec, payload, parameters)
-        if known.entry is Entry.OPEN and codec == "hevc":
+        if known.entry is Entry.OPEN and video is not None and video.video == "hevc":
             payload = HEVC_END_OF_SEQUENCE + payload
         return payload
 
@@ -293,9 +309,11 @@ class Splicer:
             stop = sound.frames[at].end if at >= 0 else 0
             if at >= 0 and stop > begin:
                 track.ends = round(sound.times[at] + sound.frames[at].duration) + track.shift
-        return [
-            Unit(_FIRST if pes.pts is None else pes.pts, pid, pes) for pes in sound.between(begin, stop, track.shift)
-        ]
+        units, time = [], _FIRST
+        for pes in sound.between(begin, stop, track.shift):
+            time = pes.pts if pes.pts is not None and pes.stream_id else time
+            units.append(Unit(time, pid, pes))
+        return units
 
     def _due(self, piece: Piece, track: _Track, sound: "_Sound") -> Fraction:
         """Give when the sound of a piece is to begin: where that before it ends, and never before zero."""
@@ -349,7 +367,8 @@ class _Sound:
                 continue
             at = bisect_left(starts, low)
             time = self.times[at] + by if at < len(starts) and starts[at] < high else None
-            yield Pes(0, pes.stream_id, time, time, self.data[low:high])
+            missing = pes.missing if stop == len(self.data) else 0
+            yield Pes(0, pes.stream_id, time, time, self.data[low:high], missing)
 
 
 def _times(frames: Iterable[SoundFrame], timed: Sequence[tuple[int, int]]) -> Iterator[int]:
@@ -383,6 +402,12 @@ def _roles(programme: Programme) -> dict[str, int]:
         found[f"other {stream.stream_type} {kinds[stream.stream_type]}"] = stream.pid
         kinds[stream.stream_type] += 1
     return found
+
+
+def _pids(ours: Programme, theirs: Programme) -> dict[int, int]:
+    """Tell which PID of ours each stream has the role of; those without one are left out."""
+    roles = _roles(ours)
+    return {pid: roles[role] for role, pid in _roles(theirs).items() if role in roles}
 
 
 def _stream(programme: Programme, pid: int) -> Elementary:
