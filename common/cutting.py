@@ -5,9 +5,10 @@ Whatever ends the work, a file has its name only when it is whole and on disk.
 
 import os
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -16,6 +17,8 @@ from common.cuts import NothingRecordedError, SplicePlan, VideoRange
 from common.smart import CONTEXT, Done, Range, Reading, plan, splice
 from common.store import Store
 from common.waits import in_thread
+
+_COPY_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +39,8 @@ class Gathered:
     ranges: tuple[Range, ...]
 
 
-def gather(store: Store, order: Order) -> Gathered:
-    """Find the segments of a cut. Blocks.
+def gather(store: Store, order: Order, context: timedelta = CONTEXT) -> Gathered:
+    """Find the segments of a cut, and those that lie around its ranges. Blocks.
 
     Raises ContainsHolesError if holes are refused and there is one, NothingRecordedError if a range holds nothing.
     """
@@ -46,7 +49,7 @@ def gather(store: Store, order: Order) -> Gathered:
         recording = (order.channel, order.quality)
         if not store.sequence(*recording, start, end, allow_holes=order.allow_holes).segments:
             raise NothingRecordedError
-        around = store.sequence(*recording, start - CONTEXT, end + CONTEXT)
+        around = store.sequence(*recording, start - context, end + context)
         ranges.append(Range(start, end, tuple(around.segments)))
     path = partial(store.segment_path, order.channel, order.quality)
     return Gathered(Reading(path), tuple(ranges))
@@ -61,15 +64,30 @@ def prepare(store: Store, order: Order) -> tuple[Reading, SplicePlan]:
     return gathered.reading, plan(gathered.reading, gathered.ranges)
 
 
-async def stream_splice(store: Store, order: Order, progress: Done | None = None) -> AsyncGenerator[memoryview, None]:
-    """Make a cut that is exact to the frame, and give it as it becomes ready.
+async def make(reading: Reading, planned: SplicePlan, output: Path, progress: Done | None = None) -> None:
+    """Make a cut that is exact to the frame, as a file of MPEG-TS.
 
-    Raises as `prepare` does before anything is given; and FfmpegError or OSError at any time.
+    Raises FfmpegError, UnreadableSegmentError or OSError.
     """
-    reading, planned = await in_thread(prepare, store, order)
-    async with aclosing(splice(reading, planned, progress)) as parts:
+    async with replacing(output) as file, aclosing(splice(reading, planned, progress)) as parts:
         async for packets in parts:
-            yield packets.data
+            await in_thread(file.write, packets.data)
+
+
+async def make_rough(gathered: Gathered, output: Path, progress: Done | None = None) -> None:
+    """Put the segments of some ranges together, as they are. Raises OSError; of a segment, with its path."""
+    paths = [gathered.reading.path(segment) for wanted in gathered.ranges for segment in wanted.segments]
+    async with replacing(output) as file:
+        for number, path in enumerate(paths, 1):
+            await in_thread(_append, path, file)
+            if progress is not None:
+                progress(number / len(paths))
+
+
+def _append(path: Path, file: BinaryIO) -> None:
+    with path.open("rb") as source:
+        while os.sendfile(file.fileno(), source.fileno(), None, _COPY_BYTES):
+            pass
 
 
 @asynccontextmanager
