@@ -140,7 +140,7 @@ def assert_in_sync(seen: Seen, source: Source, *, frames: Fraction | int = 1) ->
     for number, (sound, original) in enumerate(zip(seen.sounds, reference.sounds, strict=True)):
         slack = float(original.frame * frames) + max(seen.rounding, 2)
         faults += [f"sound {number} {fault}" for fault in _click_faults(seen, source, sound, original, slack)]
-        faults += [f"sound {number} {fault}" for fault in _end_faults(seen, sound, slack)]
+        faults += [f"sound {number} {fault}" for fault in _end_faults(seen, source, sound, slack)]
     assert not faults, f"Sound and picture are apart: {'; '.join(faults[:_SHOWN])}."
 
 
@@ -201,10 +201,11 @@ def _near_a_join(seen: Seen, time: float) -> bool:
     return any(abs(time - join) < _CLICK_SECONDS * TICKS for join in joins(seen))
 
 
-def _end_faults(seen: Seen, sound: Sound, slack: float) -> list[str]:
+def _end_faults(seen: Seen, source: Source, sound: Sound, slack: float) -> list[str]:
     if not seen.pictures:
         return []
-    begin, end = seen.pictures[0].pts, seen.pictures[0].pts + seen.picture_length
+    last = seen.pictures[-1]
+    begin, end = seen.pictures[0].pts, last.pts + length(source, -1 if last.number is None else last.number)
     apart = {"begins": float(sound.begin - begin), "ends": float(sound.end - end)}
     return [f"{verb} {ticks / 90:+.1f} ms after the picture" for verb, ticks in apart.items() if abs(ticks) > slack]
 
