@@ -26,7 +26,7 @@ CLICK_HZ = 6000.0
 TONE, CLICK = 0.05, 0.5
 
 # Of a clip that is made so that the 33 bits of its clock overflow after so many seconds.
-WRAP_AFTER = 7
+WRAP_AFTER = 3
 
 Plane = NDArray[np.uint8]
 
@@ -88,10 +88,12 @@ class SourceKind:
 
 @cache
 def _background() -> tuple[Plane, Plane, Plane]:
-    """Soft waves, wider than a picture, of which each picture shows another part."""
+    """Waves with some grain, wider than a picture, of which each picture shows another part."""
     y, x = np.mgrid[0:HEIGHT, 0 : 2 * WIDTH].astype(np.float32)
     turn = 2 * np.pi / WIDTH  # periodic, so that it can be rolled
     luma = 118 + 40 * np.sin(3 * turn * x + y / 23) + 25 * np.cos(5 * turn * x - y / 17)
+    # without detail even the coarsest coding would be like the original
+    luma += np.random.default_rng(1).normal(0, 9, luma.shape)
     blue = 128 + 45 * np.sin(2 * turn * x[::2, ::2] + y[::2, ::2] / 31)
     red = 128 + 45 * np.cos(turn * x[::2, ::2] - y[::2, ::2] / 19)
     planes = [np.ascontiguousarray(plane.round().astype(np.uint8)) for plane in (luma, blue, red)]
@@ -144,7 +146,7 @@ def tone_hz(track: int) -> float:
 
 
 def _write_sound(path: Path, kind: SourceKind, track: int) -> None:
-    count = kind.rate * kind.seconds
+    count = round(kind.rate * kind.frames / kind.fps)
     samples = TONE * np.sin(2 * np.pi * tone_hz(track) * np.arange(count) / kind.rate)
     burst = click(kind.rate)
     for second in range(kind.seconds):
