@@ -30,9 +30,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("pieces",),
     ("cuts", "splice"),
     ("errors", "logs", "metrics", "waits"),
-    ("db", "encode_slots", "ffmpeg", "media", "store", "web"),
-    ("options", "recording", "service", "sidecar"),
+    ("db", "encode_slots", "ffmpeg", "finished", "media", "store", "web"),
+    ("options", "recording", "service", "sidecar", "verify"),
     ("children", "smart"),
+    ("cutting",),
 )
 PURE = {
     "dateutil",
