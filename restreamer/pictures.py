@@ -122,14 +122,17 @@ def _composing(
 
 
 async def _body(request: web.Request) -> bytes:
-    """Read the body as far as a template may be long. Raises RequestError (413) if it is longer."""
+    """Read the body as far as a template may be long. Raises RequestError (413) if it is longer.
+
+    A client that needs longer than it may for a whole piece is dropped: it holds the place of another.
+    """
     body = bytearray()
-    while len(body) <= MOST_TEMPLATE_BYTES:
-        async with taking(request):
+    async with taking(request):
+        while len(body) <= MOST_TEMPLATE_BYTES:
             part = await request.content.read(PIECE_BYTES)
-        if not part:
-            return bytes(body)
-        body += part
+            if not part:
+                return bytes(body)
+            body += part
     raise RequestError(f"The template has more than {MOST_TEMPLATE_BYTES >> 20} MiB.", status=413)
 
 

@@ -5,6 +5,7 @@ import io
 import struct
 import zlib
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from common.store import Store
 from common.thumbnails import MOST_TEMPLATE_BYTES
 from common.web import serving
 from numbered import HEIGHT, WIDTH, number_in, put, put_in_time, ts_segments
+from restreamer import limits
 from restreamer.limits import MOST_PICTURES
 from restreamer.main import make_app
 
@@ -379,6 +381,23 @@ async def test_a_client_that_leaves_takes_its_picture_with_it(
                 writer.transport.abort()
             assert [await ended.get() for _ in writers] == [499] * MOST_PICTURES
     assert [entry for entry in logs if entry["log_level"] in ("warning", "error")] == []
+
+
+async def test_a_template_that_does_not_come_is_not_waited_for(
+    url: URL, ended: asyncio.Queue[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who sends a template drop by drop loses the connection, and its place is free."""
+    monkeypatch.setattr(limits, "TAKE_SECONDS", 0.2)
+    async with asyncio.timeout(PATIENCE):
+        reader, writer = await asyncio.open_connection(url.host, url.port)
+        head = (
+            f"POST /thumbnail/chan/source.png?timestamp={AT_NOON} HTTP/1.1\r\nHost: host\r\nContent-Length: 99\r\n\r\n"
+        )
+        writer.write(head.encode() + b"drop")
+        assert await ended.get() == 499
+        with suppress(ConnectionResetError):
+            assert await reader.read() == b""
+        writer.close()
 
 
 @pytest.mark.usefixtures("recorded")
