@@ -22,6 +22,7 @@ from types import MappingProxyType
 import structlog
 
 from common import metrics
+from common.coverage import BestSequence
 from common.dateutil import hour_name
 from common.facts import Facts, format_facts, parse_facts
 from common.media import probe
@@ -109,21 +110,21 @@ class FactsStore:
             found.update((segment.hash, known[segment.hash]) for segment in wanted if segment.hash in known)
         return found
 
-    def settle(self, channel: str, quality: str, start: datetime, end: datetime) -> None:
-        """Probe the segments on which it depends what covers a range, where their names leave a doubt.
+    def settle(self, channel: str, quality: str, cover: Callable[[], BestSequence]) -> BestSequence:
+        """Give what `cover` gives when those segments are probed on whose timestamps it depends.
 
-        So a sequence that is made right after it is decided by the media. At most _MOST_DOUBTS are probed, the
-        newest; of the others the names still decide.
+        At most _MOST_DOUBTS are probed, the newest; of the others the names decide. `cover` asks the store what is
+        known each time it is called.
         """
         left = _MOST_DOUBTS
         for _ in range(_ROUNDS):
-            doubts = self._store.sequence(channel, quality, start, end).doubts
+            sequence = cover()
             known = self._store.joins(channel, quality)
-            unknown = [segment for segment in doubts if known.facts(segment) is None][-left:]
-            found = self.probe_missing(channel, quality, unknown)
+            unknown = [segment for segment in sequence.doubts if known.facts(segment) is None][-left:] if left else []
+            if not self.probe_missing(channel, quality, unknown):
+                return sequence
             left -= len(unknown)
-            if not found or left <= 0:
-                return
+        return cover()
 
     def _probe(self, key: _Key, segments: Iterable[Segment]) -> None:
         """Probe those of `segments` that no other thread or process has probed in the meantime."""

@@ -15,6 +15,7 @@ from common.dateutil import HOUR, format_utc, hours_touching
 from common.errors import UserError
 from common.options import base_dir_option, option
 from common.segments import SegmentType
+from common.sidecar import FactsStore
 from common.store import Store
 from respool.arguments import Recording, RecordingType, TimeType, recorded_span, said_plainly
 
@@ -98,12 +99,13 @@ def cli(*, recording: Recording, start: datetime | None, end: datetime | None, a
     """
     store = Store(base_dir)
     with said_plainly():
-        start, end = _range(recorded_span(store, recording), start, end)
-        hours = list(_pictures(store, recording, start, end))
+        first, last = _range(recorded_span(store, recording), start, end)
+        FactsStore(store).settle(*recording, lambda: store.sequence(*recording, first, last))
+        hours = list(_pictures(store, recording, first, last))
     if as_json:
-        click.echo(json.dumps(_as_json(recording, start, end, hours), indent=2))
+        click.echo(json.dumps(_as_json(recording, first, last, hours), indent=2))
     else:
-        _draw(recording, start, end, hours)
+        _draw(recording, first, last, hours)
 
 
 def _range(

@@ -18,6 +18,7 @@ from common.cuts import NothingRecordedError, plan_rough
 from common.dateutil import format_utc
 from common.errors import UserError
 from common.options import base_dir_option, option
+from common.sidecar import FactsStore
 from common.store import Store
 from respool.arguments import Recording, RecordingType, TimeType, recorded_span, said_plainly
 
@@ -65,6 +66,7 @@ def _plan(store: Store, recording: Recording, start: datetime, end: datetime, *,
     if start >= end:
         raise UserError("The range is empty: START must be before END.")
     first, last = recorded_span(store, recording)
+    FactsStore(store).settle(*recording, lambda: store.sequence(*recording, start, end))
     said = f"Nothing is recorded in that range; there is {format_utc(first)} to {format_utc(last)}."
     try:
         sequence = store.sequence(*recording, start, end, allow_holes=allow_holes)

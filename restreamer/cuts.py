@@ -8,10 +8,11 @@ from aiohttp import web
 
 from common.coverage import ContainsHolesError
 from common.cuts import CutPlan, NothingRecordedError, plan_rough
+from common.sidecar import FactsStore
 from common.store import Store
 from common.web import RequestError
 from restreamer.disk import off_loop
-from restreamer.keys import STORE
+from restreamer.keys import FACTS, STORE
 from restreamer.limits import PIECE_BYTES, taking
 from restreamer.params import CutRequest, parse_cut
 
@@ -20,7 +21,8 @@ async def cut(request: web.Request) -> web.StreamResponse:
     """Answer `GET /cut/C/Q.ts`: the segments of the range, one after the other; 406 if there are holes."""
     info = request.match_info
     wanted = parse_cut(request.query.items())
-    plan, paths, size = await off_loop(lambda: _plan(request.app[STORE], info["channel"], info["quality"], wanted))
+    store, facts = request.app[STORE], request.app[FACTS]
+    plan, paths, size = await off_loop(lambda: _plan(store, facts, info["channel"], info["quality"], wanted))
     response = web.StreamResponse(
         headers={
             "Content-Type": "video/mp2t",
@@ -37,7 +39,10 @@ async def cut(request: web.Request) -> web.StreamResponse:
     return response
 
 
-def _plan(store: Store, channel: str, quality: str, wanted: CutRequest) -> tuple[CutPlan, list[Path], int]:
+def _plan(
+    store: Store, facts: FactsStore, channel: str, quality: str, wanted: CutRequest
+) -> tuple[CutPlan, list[Path], int]:
+    facts.settle(channel, quality, lambda: store.sequence(channel, quality, wanted.start, wanted.end))
     try:
         sequence = store.sequence(channel, quality, wanted.start, wanted.end, allow_holes=wanted.allow_holes)
         plan = plan_rough(channel, quality, sequence)

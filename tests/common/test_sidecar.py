@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from common import sidecar
+from common.coverage import BestSequence
 from common.dateutil import HOUR
 from common.facts import Facts, Format, Track, TrackKind, format_facts
 from common.segments import Segment, SegmentType, make_segment
@@ -429,24 +430,26 @@ def chained(place: Place, *starts: float) -> tuple[FactsStore, list[Segment]]:
     return FactsStore(place.store, examine), segments
 
 
+def settled(place: Place, facts: FactsStore, end: datetime) -> BestSequence:
+    return facts.settle("chan", "source", lambda: place.store.sequence("chan", "source", NOON, end))
+
+
 def test_what_names_leave_in_doubt_is_probed(place: Place) -> None:
     """After a range was settled its sequence is the media's: no hole where the clock stepped, nothing dropped."""
     facts, segments = chained(place, 0, 2, 4.3, 6.3, 8, 10, 12)
     start, end = NOON, segments[-1].end
     assert len(place.store.sequence("chan", "source", start, end).holes) == 2
-    facts.settle("chan", "source", start, end)
-    found = place.store.sequence("chan", "source", start, end)
+    found = settled(place, facts, end)
     assert (found.segments, found.holes, found.doubts) == (segments, [], [])
     assert sorted(place.probed) == [segments[n].name for n in (1, 2, 3, 4, 5)]
-    facts.settle("chan", "source", start, end)
+    assert list(settled(place, facts, end)) == list(place.store.sequence("chan", "source", start, end)) == segments
     assert len(place.probed) == 5
 
 
 def test_a_range_without_doubts_is_not_probed(place: Place) -> None:
     """Where names join, or leave more than the media could explain, nothing is probed."""
     facts, segments = chained(place, 0, 2, 4, 30, 32)
-    facts.settle("chan", "source", NOON, segments[-1].end)
-    facts.settle("chan", "other", NOON, segments[-1].end)
+    assert len(settled(place, facts, segments[-1].end).holes) == 1
     assert place.probed == []
 
 
@@ -454,11 +457,9 @@ def test_only_so_many_are_probed(place: Place, monkeypatch: pytest.MonkeyPatch) 
     """Of very many doubts the newest are settled; of the others the names decide."""
     monkeypatch.setattr(sidecar, "_MOST_DOUBTS", 3)
     facts, segments = chained(place, 0, 2.3, 4.6, 6.9)
-    facts.settle("chan", "source", NOON, segments[-1].end)
+    found = settled(place, facts, segments[-1].end)
     assert sorted(place.probed) == [segment.name for segment in segments[1:]]
-    assert [hole.end for hole in place.store.sequence("chan", "source", NOON, NOON + HOUR).holes[:-1]] == [
-        segments[1].start
-    ]
+    assert [hole.end for hole in found.holes] == [segments[1].start]
 
 
 def test_what_cannot_be_probed_is_left_to_the_names(place: Place) -> None:
@@ -467,6 +468,5 @@ def test_what_cannot_be_probed_is_left_to_the_names(place: Place) -> None:
     for segment in segments:
         place.store.segment_path("chan", "source", segment).unlink()
         place.store.segment_path("chan", "source", segment).mkdir()
-    FactsStore(place.store).settle("chan", "source", NOON, segments[-1].end)
-    assert len(place.store.sequence("chan", "source", NOON, segments[-1].end).holes) == 1
+    assert len(settled(place, FactsStore(place.store), segments[-1].end).holes) == 1
     assert known(facts) == {}

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from structlog.testing import capture_logs
 
 from common.recording import SegmentWriter
 from common.segments import SegmentType
@@ -60,7 +61,8 @@ def arguments(base: Path, output: Path, *more: str, of: str = "demo/source", tim
 
 
 def cut(base: Path, output: Path, *more: str, of: str = "demo/source", times: Times = RANGE) -> Result:
-    return CliRunner().invoke(cli, arguments(base, output, *more, of=of, times=times))
+    with capture_logs():  # the contents are no media, which is said to standard error
+        return CliRunner().invoke(cli, arguments(base, output, *more, of=of, times=times))
 
 
 def refused(result: Result, sentence: str) -> None:
