@@ -335,10 +335,7 @@ def _walk(
     joins: MediaJoins,
 ) -> HourCoverage:
     """Choose among the best candidates of an hour, by start, after `last`; `taken` says where contents were chosen."""
-    walk = _Walk(best, twins, last, taken, _Chain(joins))
-    for candidate in best:
-        walk.take(candidate)
-    return walk.coverage()
+    return _Walk(best, twins, last, taken, _Chain(joins)).choose()
 
 
 class _Walk:
@@ -361,8 +358,26 @@ class _Walk:
         self._holes: list[tuple[int, Hole]] = []
         self._overlapped = self._skewed = 0
 
-    def take(self, candidate: Segment) -> None:
-        """Choose a candidate or pass it over."""
+    def choose(self) -> HourCoverage:
+        """Go through all candidates; those that simply follow, as nearly all do, cost hardly more than a look."""
+        chosen, watched = self._chosen, self._watched
+        end: datetime | None = None
+        for candidate in self._best:
+            if (
+                end is not None
+                and _OVERLAP <= candidate.start - end <= JOIN_TOLERANCE
+                and candidate.hash not in watched
+            ):
+                chosen.append(candidate)
+            else:
+                self._take(candidate)
+            end = chosen[-1].end if chosen and chosen[-1].type is SegmentType.FULL else None
+        segments = self._best if len(chosen) == len(self._best) else tuple(chosen)
+        return HourCoverage(
+            segments, tuple(self._holes), self._overlapped, self._skewed, doubts=tuple(self._media.doubts)
+        )
+
+    def _take(self, candidate: Segment) -> None:
         last = self._chosen[-1] if self._chosen else self._before
         if candidate.hash in self._watched and self._belongs_elsewhere(candidate, last):
             self._skewed += 1
@@ -375,7 +390,7 @@ class _Walk:
                 if self._replaces_last(candidate):
                     self._chosen.pop()
                     self._holes = [(index, hole) for index, hole in self._holes if index < len(self._chosen)]
-                    self.take(candidate)
+                    self._take(candidate)
                 return
             broken = last.type is not SegmentType.FULL or (
                 gap > JOIN_TOLERANCE and not self._media.bridges(last, candidate)
@@ -385,13 +400,6 @@ class _Walk:
         self._chosen.append(candidate)
         if candidate.hash in self._watched:
             self._chosen_at[candidate.hash] = candidate.start
-
-    def coverage(self) -> HourCoverage:
-        """Give what has been chosen."""
-        segments = self._best if len(self._chosen) == len(self._best) else tuple(self._chosen)
-        return HourCoverage(
-            segments, tuple(self._holes), self._overlapped, self._skewed, doubts=tuple(self._media.doubts)
-        )
 
     def _replaces_last(self, rival: Segment) -> bool:
         """Tell whether what overlaps the last chosen one is, by the media, what follows the one before that.

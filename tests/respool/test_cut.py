@@ -106,6 +106,15 @@ def test_hole_is_refused(base: Path, output: Path) -> None:
     assert beside(output) == []
 
 
+@pytest.mark.parametrize("step", ["18:30:04.300", "18:30:03.700"])
+def test_a_step_of_the_clock_is_no_hole(tmp_path: Path, output: Path, stream: list[bytes], step: str) -> None:
+    """Where only the names leave a gap or an overlap, and the media runs on, a cut has all of it."""
+    for clock, content in zip(("18:30:00", "18:30:02", step), stream, strict=False):
+        record(tmp_path / "base", clock, content)
+    assert cut(tmp_path / "base", output, times=("2026-03-01T18:30:00Z", f"2026-03-01T{step}Z")).exit_code == 0
+    assert output.read_bytes() == b"".join(stream[:3])
+
+
 def test_holes_are_left_out_if_allowed(base: Path, output: Path) -> None:
     """With --allow-holes there is what there is, the best of each moment."""
     record(base, "18:30:00", b"broken", PARTIAL)

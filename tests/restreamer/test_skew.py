@@ -1,7 +1,6 @@
 """One recording under names whose clock steps: what the media says runs on does so in playlists and cuts."""
 
 import asyncio
-import subprocess
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,29 +21,12 @@ Put = Callable[..., Segment]
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-SECONDS, COUNT, RATE = 2, 5, 10
+SECONDS, COUNT, RATE = 2, 5, 10  # of `stream`
 LENGTH = timedelta(seconds=SECONDS)
 
 # Seconds by which the clock steps at the third segment, and when the first begins: the step may be at the full hour.
 STEPS = [0.3, -0.3, 1.9, -1.9]
 STARTS = [NOON, NOON - 2 * LENGTH]
-
-
-@pytest.fixture(scope="module")
-def stream(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
-    """Ten seconds of picture and sound in five segments, cut from one recording."""
-    folder = tmp_path_factory.mktemp("stream")
-    length = SECONDS * COUNT
-    command = [
-        *(FFMPEG, "-v", "error", "-nostdin"),
-        *("-f", "lavfi", "-i", f"testsrc=size=320x180:rate={RATE}:duration={length}"),
-        *("-f", "lavfi", "-i", f"sine=frequency=440:sample_rate=48000:duration={length}"),
-        *("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-bf", "0"),
-        *("-g", str(SECONDS * RATE), "-sc_threshold", "0", "-c:a", "aac", "-b:a", "64k"),
-        *("-f", "hls", "-hls_time", str(SECONDS), "-hls_list_size", "0", "-hls_segment_filename", "%d.ts", "list.m3u8"),
-    ]
-    subprocess.run(command, cwd=folder, check=True, timeout=60)
-    return [(folder / f"{number}.ts").read_bytes() for number in range(COUNT)]
 
 
 def dated(start: datetime, step: float) -> list[datetime]:
