@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,13 +100,12 @@ def cli(*, recording: Recording, start: datetime | None, end: datetime | None, a
     """
     store = Store(base_dir)
     with said_plainly():
-        first, last = _range(recorded_span(store, recording), start, end)
-        FactsStore(store).settle(*recording, lambda: store.sequence(*recording, first, last))
-        hours = list(_pictures(store, recording, first, last))
+        start, end = _range(recorded_span(store, recording), start, end)
+        hours = list(_pictures(store, recording, start, end))
     if as_json:
-        click.echo(json.dumps(_as_json(recording, first, last, hours), indent=2))
+        click.echo(json.dumps(_as_json(recording, start, end, hours), indent=2))
     else:
-        _draw(recording, first, last, hours)
+        _draw(recording, start, end, hours)
 
 
 def _range(
@@ -122,10 +122,12 @@ def _range(
 
 
 def _pictures(store: Store, recording: Recording, start: datetime, end: datetime) -> Iterator[HourPicture]:
+    facts = FactsStore(store)
     for hour in hours_touching(start, end):
         first, last = max(hour, start), min(hour + HOUR, end)
         if first < last:
-            yield picture_hour(hour, store.sequence(*recording, first, last))
+            sequence = facts.settle(*recording, partial(store.sequence, *recording, first, last))
+            yield picture_hour(hour, sequence)
 
 
 def _as_json(recording: Recording, start: datetime, end: datetime, hours: list[HourPicture]) -> dict[str, Any]:

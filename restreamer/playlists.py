@@ -158,8 +158,9 @@ def _facts(asked: _Asked, hour: HourCoverage, doubts: tuple[Segment, ...], wish:
     if segments[0].name.endswith(".mp4") or segments[-1].name.endswith(".mp4"):
         asked.facts.probe_missing(asked.channel, asked.quality, segments)
     facts = asked.facts.known(asked.channel, asked.quality, hour_of(segments[0]))
-    if len(facts) < len(segments) or doubts:
-        wish(asked.channel, asked.quality, (*segments, *doubts), facts)
+    unknown = tuple(segment for segment in doubts if segment.hash not in facts)
+    if len(facts) < len(segments) or unknown:
+        wish(asked.channel, asked.quality, (*segments, *unknown), facts)
     return facts
 
 
