@@ -20,6 +20,7 @@ from checks import (
 )
 from common.cuts import VideoRange
 from common.cutting import Order, prepare
+from common.sidecar import FactsStore
 from common.smart import splice
 from common.waits import in_thread
 from complaints import complaints
@@ -69,7 +70,7 @@ def second(source: Source, number: float) -> datetime:
 async def cut(source: Source, *ranges: tuple[datetime, datetime], allow_holes: bool = False) -> bytes:
     """Make the cut as a stream."""
     order = Order(source.channel, source.quality, tuple(VideoRange(*each) for each in ranges), allow_holes)
-    reading, planned = await in_thread(prepare, source.store, order)
+    reading, planned = await in_thread(prepare, store := source.store, FactsStore(store), order)
     made = bytearray()
     async with aclosing(splice(reading, planned)) as parts:
         async for packets in parts:
