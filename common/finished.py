@@ -41,8 +41,9 @@ class UnsoundError(Exception):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrackTimes:
-    """The times of one track in ticks, in the order of the file; `end`: when the last frame of a sound is over.
+    """The times of one track in ticks, in the order of the file.
 
+    Of a sound, `end`: when its last frame is over; `frame`: how long its frames are, the longest of the last ones.
     `entries`: with which a decoder can begin. Of MPEG-TS the times are those of its PES (of pictures one each, of sound
     some frames), and run on over a wrap of their clock; `places` says at which byte each begins, `stream` is what its
     map says.
@@ -52,7 +53,8 @@ class TrackTimes:
     dts: Times
     entries: NDArray[np.bool_]
     places: NDArray[np.int64]
-    end: int | None = None
+    end: int = 0
+    frame: int = 0
     stream: Elementary | None = None
 
 
@@ -92,11 +94,11 @@ class _Gathered:
     places: list[NDArray[np.int64]] = field(default_factory=list)
     near: int | None = None
 
-    def track(self, stream: Elementary, end: int | None = None) -> TrackTimes:
+    def track(self, stream: Elementary, end: int = 0, frame: int = 0) -> TrackTimes:
         nothing = np.empty(0, np.int64)
         times = [np.concatenate([nothing, *parts]) for parts in (self.pts, self.dts, self.places)]
         entries = np.concatenate([np.empty(0, np.bool_), *self.entries])
-        return TrackTimes(times[0], times[1], entries, times[2], end, stream)
+        return TrackTimes(times[0], times[1], entries, times[2], end, frame, stream)
 
 
 def _read_transport(file: FileIO) -> Finished:
@@ -111,10 +113,9 @@ def _read_transport(file: FileIO) -> Finished:
     file.seek(0)
     for place, packets in _pieces(file):
         _read_piece(packets, place, streams, counters)
-    ends = [_sound_end(file, sound, streams[sound.pid]) for sound in sounds]
-    tracks = [streams[sound.pid].track(sound, end) for sound, end in zip(sounds, ends, strict=True)]
+    tracks = tuple(streams[sound.pid].track(sound, *_sound_end(file, sound, streams[sound.pid])) for sound in sounds)
     picture = streams[video.pid].track(video) if video else None
-    return Finished(picture, tuple(tracks), _EXACT, _tables(head, programme))
+    return Finished(picture, tracks, _EXACT, _tables(head, programme))
 
 
 def _read_packets(file: FileIO, count: int) -> Packets:
@@ -197,15 +198,15 @@ def _gather(stream: _Gathered, packets: Packets, pid: int, places: NDArray[np.in
     stream.near = int(dts[-1])
 
 
-def _sound_end(file: FileIO, sound: Elementary, stream: _Gathered) -> int | None:
-    """Tell when the last frame of a sound is over: its last PES is taken apart."""
-    if stream.near is None:
-        return None
+def _sound_end(file: FileIO, sound: Elementary, stream: _Gathered) -> tuple[int, int]:
+    """Tell when the last frame of a sound is over, and how long a frame is: its last PES is taken apart."""
+    if not stream.places:
+        return 0, 0
     file.seek(int(stream.places[-1][-1]))
     packets = _checked(np.frombuffer(file.read(), np.uint8))
     last = read_pes(packets, read_headers(packets), sound.pid)[0]
-    length = sum((frame.duration for frame in sound_frames(sound.audio, last.payload)), Fraction(0))
-    return int(stream.pts[-1][-1]) + round(length)
+    lengths = [frame.duration for frame in sound_frames(sound.audio, last.payload)]
+    return int(stream.pts[-1][-1]) + round(sum(lengths, Fraction(0))), round(max(lengths, default=Fraction(0)))
 
 
 def _tables(head: Packets, programme: Programme) -> bytes:
@@ -230,10 +231,13 @@ def _read_container(path: Path) -> Finished:
     return Finished(None if video is None else found[video], sounds, rounding)
 
 
+# Of a packet: when it is shown and decoded, how long it lasts, and whether a decoder can begin with it.
+_Row = tuple[int, int | None, int, bool]
+
+
 def _read_streams(container: InputContainer) -> dict[int, TrackTimes]:
     streams = [*container.streams.video[:1], *container.streams.audio]
-    rows: dict[int, list[tuple[int, int | None, bool]]] = {stream.index: [] for stream in streams}
-    ends: dict[int, int] = {}
+    rows: dict[int, list[_Row]] = {stream.index: [] for stream in streams}
     for packet in container.demux(streams):
         if not packet.size:
             continue
@@ -241,19 +245,20 @@ def _read_streams(container: InputContainer) -> dict[int, TrackTimes]:
             raise UnsoundError("It holds a frame without a time.")
         pts = ticks(packet.pts, packet.time_base)
         dts = None if packet.dts is None else ticks(packet.dts, packet.time_base)
-        index = packet.stream.index
-        rows[index].append((pts, dts, packet.is_keyframe))
-        ends[index] = max(ends.get(index, pts), pts + ticks(packet.duration or 0, packet.time_base))
-    return {index: _track(found, ends.get(index)) for index, found in rows.items()}
+        length = ticks(packet.duration or 0, packet.time_base)
+        rows[packet.stream.index].append((pts, dts, length, packet.is_keyframe))
+    return {index: _track(found) for index, found in rows.items()}
 
 
-def _track(rows: list[tuple[int, int | None, bool]], end: int | None) -> TrackTimes:
-    pts = np.array([time for time, _, _ in rows], np.int64)
-    written = [time for _, time, _ in rows if time is not None]
+def _track(rows: list[_Row]) -> TrackTimes:
+    pts = np.array([time for time, _, _, _ in rows], np.int64)
+    written = [time for _, time, _, _ in rows if time is not None]
     dts = np.array(written, np.int64)
     if len(written) < len(rows):
         # Matroska has none: any that fit are as good
         dts = np.sort(pts)
         dts -= np.max(dts - pts)
-    nowhere = np.zeros(len(rows), np.int64)
-    return TrackTimes(pts, dts, np.array([entry for _, _, entry in rows], np.bool_), nowhere, end)
+    entries = np.array([entry for _, _, _, entry in rows], np.bool_)
+    end = max((time + length for time, _, length, _ in rows), default=0)
+    frame = max((length for _, _, length, _ in rows), default=0)
+    return TrackTimes(pts, dts, entries, np.zeros(len(rows), np.int64), end, frame)

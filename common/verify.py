@@ -15,8 +15,10 @@ import av
 import numpy as np
 from av.container import InputContainer
 
+from common.cuts import SplicePlan
 from common.finished import Finished, TrackTimes, UnsoundError, read_finished
 from common.pes import read_pes
+from common.pieces import Piece
 from common.programme import Elementary
 from common.sound import sound_frames
 from common.ticks import TICKS, distance
@@ -45,9 +47,8 @@ class Expected:
 
     `frames`: the number of pictures; `duration`: from the first picture to the end of the last. `shortest`, `longest`:
     the least and the most for which a picture is shown anywhere in it, so that no gap comes in that the source did not
-    have. `joins`: where something joins that was apart, counted from the first picture. `sound_frame`: the length of
-    the longest frame of sound, None if there is no sound; `longest_sound`: the most from one time of a sound to the
-    next, of which MPEG-TS has one for some frames.
+    have. `joins`: where something joins that was apart, counted from the first picture. `sounds`: how many tracks can
+    be heard; `longest_sound`: the most from one time of a sound to the next, of which MPEG-TS has one for some frames.
     """
 
     frames: int
@@ -55,8 +56,32 @@ class Expected:
     shortest: int
     longest: int
     joins: tuple[int, ...] = ()
-    sound_frame: int | None = None
+    sounds: int = 1
     longest_sound: int = TICKS
+
+
+def expected_of(plan: SplicePlan) -> Expected:
+    """Tell what a cut must be that was planned so."""
+    steps = np.concatenate([_steps(piece) for piece in plan.pieces])
+    heard = {
+        number
+        for piece in plan.pieces
+        for scanned in piece.stretch.scans[piece.first : piece.last]
+        for number, span in enumerate(scanned.sounds)
+        if span is not None
+    }
+    joins = tuple(join - plan.begin for join in plan.joins)
+    shortest, longest = int(steps.min(initial=plan.duration)), int(steps.max(initial=0))
+    return Expected(plan.frames, plan.duration, shortest, longest, joins, len(heard))
+
+
+def _steps(piece: Piece) -> Times:
+    """Give how long each picture of a piece is shown."""
+    if not piece.frames:
+        return np.empty(0, np.int64)
+    times = piece.stretch.pts
+    shown = np.sort(times[(times >= piece.start) & (times < piece.end)])
+    return np.diff(shown, append=piece.end)
 
 
 def verify(path: Path, expected: Expected) -> None:
@@ -66,8 +91,7 @@ def verify(path: Path, expected: Expected) -> None:
     except UnsoundError as error:
         raise VerificationError(str(error)) from error
     begin, end = _check_picture(found, expected)
-    if expected.sound_frame is not None:
-        _check_sounds(found, begin, end, expected.sound_frame, expected.longest_sound)
+    _check_sounds(found, begin, end, expected)
     if found.picture is not None and expected.joins:
         joins = [begin + join for join in expected.joins]
         for first, last in _stretches(found.picture, joins):
@@ -122,20 +146,19 @@ def _check_steps(times: Times, steps: Times, expected: Expected, rounding: int) 
     raise VerificationError(f"A picture is shown for {milliseconds:.1f} ms {_at(times, index)}.")
 
 
-def _check_sounds(found: Finished, begin: int, end: int, frame: int, longest: int) -> None:
-    slack = frame + found.rounding
-    if not found.sounds:
-        raise VerificationError("It has no sound.")
-    for number, sound in enumerate(found.sounds, 1):
-        if not len(sound.pts) or sound.end is None:
-            raise VerificationError(f"The sound {number} is silent.")
+def _check_sounds(found: Finished, begin: int, end: int, expected: Expected) -> None:
+    """Check that each sound begins and ends with the picture, within one of its frames, and is nowhere silent."""
+    heard = [(number, sound) for number, sound in enumerate(found.sounds, 1) if len(sound.pts)]
+    if len(heard) != expected.sounds:
+        raise VerificationError(f"It has {len(heard)} sounds in place of {expected.sounds}.")
+    for number, sound in heard:
         _check_order(sound, f"frames of sound {number}")
-        gaps = np.flatnonzero(np.diff(sound.pts) > longest)
+        gaps = np.flatnonzero(np.diff(sound.pts) > expected.longest_sound)
         if len(gaps):
             raise VerificationError(f"The sound {number} is silent {_at(sound.pts, int(gaps[0]))}.")
         starts_late, ends_late = int(sound.pts[0]) - begin, sound.end - end
         for verb, late in (("begins", starts_late), ("ends", ends_late)):
-            if abs(late) > slack:
+            if abs(late) > sound.frame + found.rounding:
                 when = f"{abs(late) * 1000 / TICKS:.0f} ms {'after' if late > 0 else 'before'}"
                 raise VerificationError(f"The sound {number} {verb} {when} the picture.")
 

@@ -17,12 +17,13 @@ from checks import (
     assert_numbers,
     assert_sound_copied,
     assert_steady,
+    identified,
     psnr,
 )
 from complaints import complaints, transport_complaints
 from marked import TICKS, SourceKind
 from seen import read, read_once
-from source import Source, make_source
+from source import Source, make_source, source_of
 from ts_bytes import Pes, Stream, Writer, packets, read_pes, read_programmes, renumbered
 
 KINDS = {
@@ -125,6 +126,20 @@ def test_segments_are_as_their_kind_says(folder: Path) -> None:
     assert len({programme for _, programme in read_programmes(b"".join(contents))}) == 2
     again = b"".join(path.read_bytes() for path in even.paths())
     assert any("counter" in fault for fault in transport_complaints(again))
+
+
+def test_clips_of_others_are_a_source_too(media: Path, tmp_path: Path) -> None:
+    """Real segments become a store, and a cut of them is told by which of their pictures it shows."""
+    clips = sorted((media / "shaka-player" / "hls-ts-muxed-aac-h264").glob("n_*.ts"))[:2]
+    source = source_of(tmp_path, clips, Fraction(24))
+    reference = read_once(source.reference)
+    assert len(source.frames) == len(reference.pictures) == 288
+    assert source.store.sequence("marked", "source", source.start, source.end, allow_holes=False).segments
+    some = replace(reference, pictures=reference.pictures[100:200])
+    changed = tuple(replace(picture, hash="") for picture in some.pictures[:5])
+    seen = identified(replace(some, pictures=changed + some.pictures[5:]), reference)
+    assert_numbers(seen, range(100, 200))
+    assert_steady(seen, source, from_zero=False)
 
 
 # Faults -------------------------------------------------------------------------------------------------------------

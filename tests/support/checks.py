@@ -5,6 +5,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from itertools import groupby, pairwise
@@ -224,6 +225,24 @@ def copied_numbers(seen: Seen, reference: Seen) -> list[int]:
     return [n for n, picture in by_number(seen).items() if n in originals and originals[n].hash == picture.hash]
 
 
+def identified(seen: Seen, reference: Seen) -> Seen:
+    """Give pictures that show no number the place of the same one in the reference, counted from 0.
+
+    Those that were encoded again take the number that fits between the ones around them: forwards after a copied one,
+    backwards before the first of them all.
+    """
+    numbers = _following([p.hash for p in seen.pictures], [p.hash for p in reference.pictures])
+    known = next((at for at, number in enumerate(numbers) if number is not None), None)
+    assert known is not None, "No picture is one of the reference's."
+    begin = numbers[known]
+    for at in range(len(numbers)):
+        if numbers[at] is None and begin is not None:
+            before = numbers[at - 1] if at > known else None
+            numbers[at] = begin - known + at if before is None else before + 1
+    pictures = tuple(replace(picture, number=number) for picture, number in zip(seen.pictures, numbers, strict=True))
+    return replace(seen, pictures=pictures)
+
+
 def assert_copied(seen: Seen, reference: Seen, numbers: Iterable[int]) -> None:
     """Check that these pictures decode to the same bits as in the reference."""
     same, asked = set(copied_numbers(seen, reference)), list(numbers)
@@ -256,7 +275,7 @@ def assert_like(seen: Seen, reference: Seen, numbers: Iterable[int], *, least: f
 def assert_sound_copied(seen: Seen, reference: Seen, *, joins: int = 0) -> None:
     """Check that every packet of sound is one of the reference's, in order and none twice, with so many joins."""
     for number, (sound, original) in enumerate(zip(seen.sounds, reference.sounds, strict=True)):
-        found = _places(sound, original)
+        found = _following([stamp.hash for stamp in sound.stamps], [stamp.hash for stamp in original.stamps])
         strange = [at for at, place in enumerate(found) if place is None]
         assert not strange, f"Sound {number}: packets {_some(strange)} of {len(found)} are not the source's."
         breaks = [at for at, (a, b) in enumerate(pairwise(found), 1) if a is None or b != a + 1]
@@ -265,14 +284,14 @@ def assert_sound_copied(seen: Seen, reference: Seen, *, joins: int = 0) -> None:
         assert len(breaks) <= joins, f"Sound {number}: it breaks at packets {_some(breaks)}; {joins} joins are allowed."
 
 
-def _places(sound: Sound, original: Sound) -> list[int | None]:
-    """Tell for each packet which one of the original it is; of equal ones, the one that follows the packet before."""
+def _following(hashes: Sequence[str], originals: Sequence[str]) -> list[int | None]:
+    """Tell for each hash which of the originals it is; of equal ones, the one that follows what was found before."""
     places: dict[str, list[int]] = {}
-    for at, stamp in enumerate(original.stamps):
-        places.setdefault(stamp.hash, []).append(at)
+    for at, value in enumerate(originals):
+        places.setdefault(value, []).append(at)
     found, last = list[int | None](), -1
-    for stamp in sound.stamps:
-        known = places.get(stamp.hash, [])
+    for value in hashes:
+        known = places.get(value, [])
         place = next((at for at in known if at > last), known[0] if known else None)
         found.append(place)
         last = last if place is None else place

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import av
 
@@ -152,10 +153,27 @@ def _make(folder: Path, kind: SourceKind) -> Source:
     reference.write_bytes(_as_one(kind, steady))
     if kind.container == "ts":
         parts = rewrite(kind, parts) if kind.rewritten else renumbered(parts, restart=kind.counters == "restart")
+    source = _stored(folder, kind, parts, reference)
+    assert len(source.frames) == kind.frames, f"{len(source.frames)} pictures were made of {kind.frames}"
+    return source
+
+
+def source_of(folder: Path, clips: list[Path], fps: Fraction) -> Source:
+    """Put clips of others, in order and of one clock, into a store below an empty folder; their pictures count from 0.
+
+    What is read of them has no numbers: `checks.identified` gives them.
+    """
+    container: Literal["ts", "fmp4"] = "ts" if clips[0].suffix == ".ts" else "fmp4"
+    kind, parts = SourceKind(fps=fps, container=container), [clip.read_bytes() for clip in clips]
+    reference = folder / f"reference{clips[0].suffix}"
+    reference.write_bytes(_as_one(kind, parts))
+    return _stored(folder, kind, parts, reference)
+
+
+def _stored(folder: Path, kind: SourceKind, parts: list[bytes], reference: Path) -> Source:
     times = [_picture_times(part, kind) for part in parts]
     origin = times[0][0][0] % WRAP
     ordered = sorted(((pts - origin) % WRAP, key, index) for index, part in enumerate(times) for pts, key in part)
-    assert len(ordered) == kind.frames, f"{len(ordered)} pictures were made of {kind.frames}"
     first = ordered[0][0]
     starts = [min(time for time, _, index in ordered if index == number) - first for number in range(len(parts))]
     moments = [BEGIN + _span(start) for start in starts] + [BEGIN + _span(_whole(kind, ordered) - first)]
