@@ -78,7 +78,8 @@ class CustomTransition:
     expression: str
 
 
-# xfade evaluates these once per sample of each plane, so that they take longer than the built-in ones.
+# xfade evaluates these for each sample of each plane: of 1080p, one picture takes a processor 0.2 to 0.8 seconds, where
+# the built-in ones take some hundredths.
 CUSTOM: Final = {
     "clock": CustomTransition(
         "A hard hand goes around the middle, clockwise from the top.",
@@ -94,10 +95,9 @@ CUSTOM: Final = {
     ),
     "filmburn": CustomTransition(
         "The first picture burns through in uneven spots from the right, with a bright rim.",
-        # st(0): when this place burns, from 0 to 1; the rim lifts the brightness alone
-        "st(0,0.15+0.6*(1-X/W)+0.12*sin(X*23/W+9*sin(Y*7/H))+0.12*sin(Y*17/H+5*sin(X*11/W)));"
-        "st(1,(1-P)*1.3-0.1-ld(0));"
-        "if(gt(ld(1),0),B,if(gt(ld(1),-0.1),A+if(eq(PLANE,0),(235-A)*(1+ld(1)*10),0),A))",
+        # how long this place has been burning; the rim lifts the brightness alone
+        "st(0,1.1-1.4*P-0.6*(1-X/W)-0.2*sin((X*19+Y*7)/W)*sin((Y*15-X*6)/H));"
+        "if(gt(ld(0),0),B,if(gt(ld(0),-0.1)*eq(PLANE,0),A+(235-A)*(1+ld(0)*10),A))",
     ),
     "diamond": CustomTransition(
         "The second picture opens in a growing diamond.",

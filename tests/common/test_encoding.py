@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.sidedata.sidedata import SideData
 from av.video.codeccontext import VideoCodecContext
 
 from common.encoding import (
@@ -86,6 +87,25 @@ def test_pictures_like_their_source(source: VideoFormat, profile: str, tmp_path:
     assert [packet.is_keyframe for packet in packets] == [True] + [False] * 11
     assert [packet.pts for packet in packets] == sorted(packet.pts or 0 for packet in packets)
     assert worst_psnr(original, made, source.pixel_format) > 40
+
+
+def captions(path: Path) -> list[bytes]:
+    """The captions in each picture, in the order in which they are shown."""
+    with av.open(path) as container:
+        found = [frame.side_data.get("A53_CC") for frame in container.decode(video=0)]
+    return [bytes(each) for each in found if isinstance(each, SideData)]
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_captions_stay(codec: str, media: Path, tmp_path: Path) -> None:
+    """Captions within the pictures are there again, byte for byte."""
+    original, made = media / "http-streaming/test/segments/caption.ts", tmp_path / "made.ts"
+    arguments = like_source(VideoFormat(codec, 320, 180))
+    cut = ["-i", str(original), "-map", "0:v", "-t", "0.4"]
+    subprocess.run([FFMPEG, "-v", "error", *cut, *arguments, str(made)], check=True)
+    kept = captions(made)
+    assert len(kept) >= 8
+    assert kept == captions(original)[: len(kept)]
 
 
 def parameter_sets(made: Path) -> str:

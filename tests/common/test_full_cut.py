@@ -7,6 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ FFMPEG = find_ffmpeg()
 TICKS = 90_000
 # Where the clock of every source begins.
 FIRST = 10 * TICKS
+# A click every half second.
+CLICKS = Sound(48_000, 1)
 QUICK = EncodingSettings(preset="ultrafast")
 # The number of a picture in eight bars; 0 is black.
 BARS = "geq=lum='if(bitand(N,pow(2,floor(X*8/W))),235,16)':cb=128:cr=128"
@@ -79,7 +82,9 @@ def make(
             "passthrough",
         ]
     for index, each in enumerate(sound):
-        command += ["-f", "lavfi", "-i", f"sine={440 * (index + 1)}:r={each.sample_rate}:d=2.4"]
+        tone = f"sine={440 * (index + 1)}:r={each.sample_rate}:d=2.4"
+        click = r"aevalsrc=if(lt(mod(t\,0.5)\,0.01)\,sin(2*PI*1000*t)):s=48000:d=2.4"
+        command += ["-f", "lavfi", "-i", click if each is CLICKS else tone]
     maps = [word for number in range(bool(picture) + len(sound)) for word in ("-map", str(number))]
     command += [*maps, *video, *encoder, "-c:a", "aac", "-muxdelay", "0", "-muxpreload", "0"]
     subprocess.run([*command, "-output_ts_offset", "10", "-f", "mpegts", path], check=True)
@@ -195,6 +200,7 @@ async def test_ranges_join_without_a_gap(clip: Clip, other: Clip, mute: Clip, tm
     assert even(pictures[17:42], Fraction(25), joins[1])
     assert even(pictures[42:72], RATE, joins[2])
     assert even(pictures[72:], RATE, joins[3])
+    assert abs(sum(pictures[-1]) - length.total_seconds() * TICKS) <= 1
     assert abs(sum(sound[-1]) - length.total_seconds() * TICKS) <= SOUND_FRAME
     loud = samples(target)
     quiet = loud[round((17 / 30 + 1.1) * 48_000) : round((17 / 30 + 1.9) * 48_000)]
@@ -203,6 +209,36 @@ async def test_ranges_join_without_a_gap(clip: Clip, other: Clip, mute: Clip, tm
     with av.open(target) as container:
         assert (container.streams.video[0].width, container.streams.video[0].height) == (160, 90)
         assert container.streams.audio[0].sample_rate == 48_000
+
+
+def clicks(path: Path) -> list[float]:
+    """When a click begins, in seconds: where it is loud after a tenth of a second of silence."""
+    with av.open(path) as container:
+        pieces = [(frame.time or 0.0, frame.sample_rate, frame.to_ndarray()[0]) for frame in container.decode(audio=0)]
+    loud = [start + index / rate for start, rate, piece in pieces for index in np.flatnonzero(np.abs(piece) > 0.2)]
+    return [time for before, time in pairwise([-1.0, *loud]) if time - before > 0.1]
+
+
+async def test_sound_keeps_to_the_pictures(folder: Path, tmp_path: Path) -> None:
+    """A click is heard with its picture, behind hard joins and transitions as at the start."""
+    made = make(folder / "clicks.ts", VideoFormat("h264", 160, 90, rate=RATE), (CLICKS,))
+    target = tmp_path / "cut.mp4"
+    # a click belongs to pictures 0, 15, 30, 45 and 60
+    sources = [made.range(7, 37), made.range(25, 50), made.range(8, 35), made.range(44, 70)]
+    await cut(target, [made] * 4, sources, [None, Transition("fade", ONE / 6), None])
+    places = [8, 23, 30 + 5, 30 + 20, 50 + 7, 50 + 22, 77 + 1, 77 + 16]
+    assert clicks(target) == pytest.approx([place / 30 for place in places], abs=0.004)
+    assert len(numbers(target)) == 103
+
+
+async def test_sound_that_begins_late_stays_late(folder: Path, tmp_path: Path) -> None:
+    """Where a range begins before its stream has anything to hear, there is silence of that length."""
+    made = make(folder / "late.ts", VideoFormat("h264", 160, 90, rate=RATE), (CLICKS,))
+    target = tmp_path / "cut.mp4"
+    await cut(target, [made, made], [replace(made.range(0, 40), start=FIRST - TICKS // 2), made.range(14, 30)])
+    assert clicks(target) == pytest.approx([0.5, 1.0, 1.5, 56 / 30], abs=0.004)
+    pictures, _ = packets(target)
+    assert even(pictures, RATE, TICKS // 2)
 
 
 async def test_transitions_overlap(clip: Clip, mute: Clip, other: Clip, tmp_path: Path) -> None:
