@@ -18,7 +18,7 @@ from common.ffmpeg import FfmpegError, find_ffmpeg, stream
 from common.frame_times import FrameTimes, NoFramesError, frame_times
 from common.levels import Size
 from common.picture_commands import Form, frames_command
-from common.pieces import NoPictureError, Piece, form_of, picture_slot, pieces_of, read, tag_of
+from common.picture_sources import NoPictureError, Piece, form_of, picture_slot, pieces_of, read, tag_of
 from common.segments import Segment, SegmentType
 from common.sidecar import FactsStore
 from common.store import Store

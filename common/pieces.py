@@ -1,77 +1,240 @@
-"""Segments as the one stream that ffmpeg is fed, and the slots of what is made of them in a moment."""
+"""A piece of one stretch of the recording, exact to the frame: what is copied, what is encoded again."""
 
-import asyncio
-import hashlib
-import os
-import tempfile
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
+from functools import cache
 
-from common.encode_slots import encode_slot
-from common.facts import Facts
-from common.picture_commands import Form
-from common.segments import Segment
-from common.store import Store
+import numpy as np
+from numpy.typing import NDArray
 
-_PART_BYTES: Final = 1 << 20
+from common.nal import Entry, Picture
+from common.scan import Stretch
+from common.ticks import TICKS
+from common.transport import Times
 
-# Part of every tag: one more whenever pictures of the same content come to look different.
-_VERSION: Final = 1
+# No more than this is encoded at an end of a piece that is copied otherwise: then it were hardly copied at all.
+_LONGEST_ENCODE = 30 * TICKS
 
-
-class NoPictureError(Exception):
-    """There is no such picture; the text is one sentence for who asked for it."""
+# A packet of sound may hold so much from its time on, and lie so far from the pictures that it belongs to.
+_LONGEST_SOUND_PES = 2 * TICKS
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Bytes of a file, from an offset to its end."""
-
-    path: Path
-    offset: int = 0
+class CannotSpliceError(ValueError):
+    """A cut that cannot be made by copying, and must be encoded anew; its text says why, in one sentence."""
 
 
-def form_of(facts: Facts) -> Form:
-    """Tell what a segment is."""
-    return "mpegts" if facts.init_bytes is None else "mp4"
+@dataclass(frozen=True, slots=True, eq=False)
+class Encode:
+    """Pictures that are encoded again: the times at which they are shown, in that order, and are decoded.
 
-
-def pieces_of(
-    store: Store, channel: str, quality: str, segments: Sequence[Segment], known: Mapping[str, Facts]
-) -> tuple[Piece, ...]:
-    """Give what together is one stream; of fragmented MP4 the init section, which must be that of all, comes once."""
-    paths = [store.segment_path(channel, quality, each) for each in segments]
-    offsets = [known[each.hash].init_bytes or 0 if index else 0 for index, each in enumerate(segments)]
-    return tuple(map(Piece, paths, offsets))
-
-
-async def read(pieces: Iterable[Piece]) -> AsyncIterator[bytes]:
-    """Give the bytes of the pieces, one after the other. Raises OSError if one cannot be read."""
-    for piece in pieces:
-        position = piece.offset
-        # opened for each part: whatever ends the run between two of them, nothing is left open
-        while data := await asyncio.to_thread(_part, piece.path, position):
-            yield data
-            position += len(data)
-
-
-def _part(path: Path, position: int) -> bytes:
-    with path.open("rb") as file:
-        file.seek(position)
-        return file.read(_PART_BYTES)
-
-
-def tag_of(*parts: object) -> str:
-    """Name what is seen in a picture by what it is made from."""
-    return hashlib.sha256("\n".join(map(str, (_VERSION, *parts))).encode()).hexdigest()[:32]
-
-
-def picture_slot(purpose: str) -> AbstractAsyncContextManager[None]:
-    """Wait for a turn among the pictures that are made on this machine.
-
-    They have slots of their own, since they take a moment and must not wait until a long encode is done.
+    `opened` and `closed` bound the pictures, in decode order, from which a decoder makes them.
     """
-    return encode_slot(purpose, folder=Path(tempfile.gettempdir()) / f"respool-{os.getuid()}-pictures")
+
+    pts: Times
+    dts: Times
+    opened: int
+    closed: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Piece:
+    """A part of a video from one stretch: what is shown from `start` to before `end`, on the stretch's clock.
+
+    The pictures `copied` (in decode order) but for those in `skipped` go through as they are, those of `head` and
+    `tail` are encoded again. The segments `first` to before `last` are needed; those in `whole` need no look inside.
+    `shift` takes the clock of the stretch to that of the video.
+    """
+
+    stretch: Stretch
+    start: int
+    end: int
+    shift: int
+    head: Encode | None
+    copied: range
+    skipped: frozenset[int]
+    tail: Encode | None
+    first: int
+    last: int
+    whole: range
+
+    @property
+    def frames(self) -> int:
+        """The number of pictures that it shows."""
+        encoded = sum(len(part.pts) for part in (self.head, self.tail) if part)
+        return encoded + len(self.copied) - len(self.skipped)
+
+    @property
+    def decoded(self) -> tuple[int, int]:
+        """When its first and its last picture are decoded, on the clock of the video; without any, when it begins."""
+        parts = [part.dts for part in (self.head, self.tail) if part]
+        times = np.concatenate([*parts, self.stretch.dts[self.copied.start : self.copied.stop]])
+        if not len(times):
+            return self.start + self.shift, self.start + self.shift
+        return int(times.min()) + self.shift, int(times.max()) + self.shift
+
+    @property
+    def seams(self) -> list[int]:
+        """Where copied pictures follow encoded ones or the other way round, on the clock of the video."""
+        if not self.copied:
+            return []
+        found = [int(self.stretch.pts[self.copied.start])] if self.head else []
+        found += [int(self.tail.pts[0])] if self.tail else []
+        return [time + self.shift for time in found]
+
+
+# Gives the pictures of a segment of a stretch, by its number; asked only around the ends of a piece.
+PicturesOf = Callable[[Stretch, int], Sequence[Picture]]
+
+
+def plan_piece(stretch: Stretch, low: int, high: int, pictures_of: PicturesOf, *, begins: bool) -> Piece | None:
+    """Plan what is shown from `low` to before `high`, on the stretch's clock; None if that is nothing.
+
+    `begins`: the video begins with it. Where a stretch begins amid pictures that need what came before, it is shown
+    from the first one that does not. Raises CannotSpliceError if too much would have to be encoded.
+    """
+    if stretch.programme.video is None:
+        return _sound_piece(stretch, low, high)
+    entry_of = _entries(stretch, pictures_of)
+    shown = np.flatnonzero((stretch.pts >= low) & (stretch.pts < high))
+    opened = _entry_before(stretch, shown, entry_of) if len(shown) else None
+    if len(shown) and opened is None:
+        opened = next((at for at in range(int(shown[0]), len(stretch.pts)) if entry_of(at) is not Entry.NONE), None)
+        low = high if opened is None else int(stretch.pts[opened])
+        shown = np.flatnonzero((stretch.pts >= low) & (stretch.pts < high))
+    if not len(shown) or opened is None:
+        return None
+    key = _first_copied(stretch, shown, opened, entry_of, begins=begins)
+    if key is None:
+        times = np.sort(stretch.pts[shown])
+        if times[-1] - times[0] > _LONGEST_ENCODE:
+            raise CannotSpliceError("For too long a time no picture comes with which copying could begin.")
+        all_of_it = Encode(times, times, opened, int(shown.max()) + 1)
+        return _put_together(stretch, shown, all_of_it, range(0), None)
+    head = _head(stretch, shown, opened, key)
+    stop = _copied_until(stretch, shown, key)
+    return _put_together(stretch, shown, head, range(key, stop), _tail(stretch, shown, key, stop, entry_of))
+
+
+def _entries(stretch: Stretch, pictures_of: PicturesOf) -> Callable[[int], Entry]:
+    pictures = cache(lambda number: pictures_of(stretch, number))
+
+    def entry_of(index: int) -> Entry:
+        number = stretch.segment_of(index)
+        return pictures(number)[index - stretch.bounds[number]].entry
+
+    return entry_of
+
+
+def _entry_before(stretch: Stretch, shown: NDArray[np.intp], entry_of: Callable[[int], Entry]) -> int | None:
+    """Find the last picture with which a decoder can begin to get to all that is shown."""
+    first = int(stretch.pts[shown].min())
+    candidates = range(int(shown.min()), -1, -1)
+    return next((at for at in candidates if stretch.pts[at] <= first and entry_of(at) is not Entry.NONE), None)
+
+
+def _first_copied(
+    stretch: Stretch, shown: NDArray[np.intp], opened: int, entry_of: Callable[[int], Entry], *, begins: bool
+) -> int | None:
+    """Find the picture with which copying can begin."""
+    first = int(stretch.pts[shown].min())
+    wanted = set(shown.tolist())
+    for at in range(opened, int(shown.max()) + 1):
+        if stretch.dts[at] - first > _LONGEST_ENCODE:
+            return None
+        if at in wanted and _can_follow(stretch, entry_of(at), begins=begins and stretch.pts[at] == first):
+            return at
+    return None
+
+
+def _can_follow(stretch: Stretch, entry: Entry, *, begins: bool) -> bool:
+    """Tell whether copying can begin with a picture, after others unless the video `begins` with it."""
+    video = stretch.programme.video
+    if entry is Entry.OPEN:
+        # of HEVC a decoder can be told that a sequence has ended before it
+        return begins or (video is not None and video.video == "hevc")
+    return entry is Entry.CLOSED
+
+
+def _head(stretch: Stretch, shown: NDArray[np.intp], opened: int, key: int) -> Encode | None:
+    before = shown[stretch.pts[shown] < stretch.pts[key]]
+    if not len(before):
+        return None
+    times = np.sort(stretch.pts[before])
+    delay = stretch.pts[key] - stretch.dts[key]
+    return Encode(times, times - delay, opened, int(before.max()) + 1)
+
+
+def _copied_until(stretch: Stretch, shown: NDArray[np.intp], key: int) -> int:
+    """Find how far, in decode order, copying can go: what is decoded until then is shown before all that is left."""
+    following = np.arange(key, len(stretch.pts))
+    following = following[stretch.pts[key:] >= stretch.pts[key]]
+    beyond = np.flatnonzero(~np.isin(following, shown))
+    stop = int(following[beyond[0]]) if len(beyond) else len(stretch.pts)
+    while stop > key:
+        copied = stretch.pts[following[following < stop]]
+        left = stretch.pts[shown[(shown >= stop) & (stretch.pts[shown] >= stretch.pts[key])]]
+        if not len(left) or copied.max() < left.min():
+            break
+        stop -= 1
+    return stop
+
+
+def _tail(
+    stretch: Stretch, shown: NDArray[np.intp], key: int, stop: int, entry_of: Callable[[int], Entry]
+) -> Encode | None:
+    left = shown[(shown >= stop) & (stretch.pts[shown] >= stretch.pts[key])]
+    if not len(left):
+        return None
+    times = np.sort(stretch.pts[left])
+    opened = _entry_before(stretch, left, entry_of)
+    # as many are decoded from there on as are shown, each before it is shown
+    dts = np.sort(stretch.dts[stop : stop + len(left)])
+    return Encode(times, dts, key if opened is None else opened, int(left.max()) + 1)
+
+
+def _put_together(
+    stretch: Stretch, shown: NDArray[np.intp], head: Encode | None, copied: range, tail: Encode | None
+) -> Piece:
+    start, last = int(stretch.pts[shown].min()), int(stretch.pts[shown].max())
+    later = stretch.pts[stretch.pts > last]
+    end = int(later.min()) if len(later) else last + stretch.step
+    skipped = frozenset(
+        (copied.start + np.flatnonzero(stretch.pts[copied.start : copied.stop] < stretch.pts[copied.start])).tolist()
+        if copied
+        else ()
+    )
+    opened = min(part.opened for part in (head, tail) if part) if head or tail else copied.start
+    first = min(stretch.segment_of(opened), max(0, stretch.segment_of(int(shown.min())) - 1))
+    final = min(len(stretch.segments), stretch.segment_of(int(shown.max())) + 2)
+    whole = range(0)
+    if copied:
+        within = range(
+            stretch.segment_of(max([copied.start, *skipped])) + 1,
+            stretch.segment_of(copied.stop - 1) + (copied.stop == len(stretch.pts)),
+        )
+        whole = _whole(stretch, within, start, end)
+    return Piece(stretch, start, end, 0, head, copied, skipped, tail, first, final, whole)
+
+
+def _whole(stretch: Stretch, numbers: range, start: int, end: int) -> range:
+    """Narrow segments, of which all pictures are copied, to those of which all sound is."""
+
+    def untouched(number: int) -> bool:
+        spans = [span for span in stretch.scans[number].sounds if span is not None]
+        clock = [(stretch.on_clock(first, number), stretch.on_clock(last, number)) for first, last in spans]
+        return all(start + _LONGEST_SOUND_PES <= first and last + _LONGEST_SOUND_PES <= end for first, last in clock)
+
+    left = [number for number in numbers if untouched(number)]
+    return range(left[0], left[-1] + 1) if left else range(0)
+
+
+def _sound_piece(stretch: Stretch, low: int, high: int) -> Piece | None:
+    """Plan a piece of a stretch without pictures."""
+    start, end = max(low, int(stretch.pts[0])), min(high, int(stretch.pts[-1]) + stretch.step)
+    if start >= end:
+        return None
+    first = stretch.segment_of(max(0, int((stretch.pts <= start).sum()) - 1))
+    last = stretch.segment_of(max(0, int((stretch.pts < end).sum()) - 1))
+    bounds = max(0, first - 1), min(len(stretch.segments), last + 2)
+    whole = _whole(stretch, range(first + 1, last), start, end)
+    return Piece(stretch, start, end, 0, None, range(0), frozenset(), None, *bounds, whole)

@@ -22,7 +22,7 @@ from common.facts import Facts, TrackKind, joins
 from common.ffmpeg import FfmpegError, find_ffmpeg, stream
 from common.levels import RATE, Levels, Size
 from common.picture_commands import CHANNELS, Form, sound_command
-from common.pieces import NoPictureError, Piece, form_of, picture_slot, pieces_of, read, tag_of
+from common.picture_sources import NoPictureError, Piece, form_of, picture_slot, pieces_of, read, tag_of
 from common.segments import Segment
 from common.sidecar import FactsStore
 from common.store import Store

@@ -1,27 +1,27 @@
 """`respool cut`: a piece of the recording as a file, without server or database."""
 
-import os
-import secrets
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from datetime import datetime
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import BinaryIO
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 
 from common.coverage import ContainsHolesError
-from common.cuts import NothingRecordedError, plan_rough
+from common.cuts import CutType, NothingRecordedError, VideoRange
+from common.cutting import Order, gather, make, make_rough, prepare
 from common.dateutil import format_utc
 from common.errors import UserError
+from common.ffmpeg import FfmpegError
 from common.options import base_dir_option, option
+from common.pieces import CannotSpliceError
+from common.smart import UnreadableSegmentError
 from common.store import Store
+from common.ticks import TICKS
 from respool.arguments import Recording, RecordingType, TimeType, recorded_span, said_plainly
-
-_COPY_BYTES = 4 << 20
 
 
 @click.command("cut")
@@ -32,9 +32,10 @@ _COPY_BYTES = 4 << 20
 @option(
     "--type",
     "kind",
-    type=click.Choice(["rough"]),
-    required=True,
-    help="rough: whole segments, as they were recorded; it begins up to a segment early and ends as much late.",
+    type=click.Choice([CutType.ROUGH.value, CutType.SMART.value]),
+    default=CutType.SMART.value,
+    help="smart: exact to the frame, and all copied but for a few frames at the ends. rough: whole segments, as they "
+    "were recorded; it begins up to a segment early and ends as much late.",
 )
 @option("--allow-holes", is_flag=True, help="Leave out what is missing, where it is otherwise refused.")
 @option("--overwrite", is_flag=True, help="Replace the file if it is there already.")
@@ -54,68 +55,66 @@ def cli(
 
     C/Q is a channel and a quality, such as demo/source; times are ISO 8601, in UTC unless they name a zone.
     """
-    del kind  # there is one so far, and click has checked it
-    with said_plainly():
-        paths = _plan(Store(base_dir), recording, start, end, allow_holes=allow_holes)
-        size = _copy(paths, output, overwrite=overwrite)
-    click.echo(f"{output}: {size:,} bytes from {len(paths)} segments.")
-
-
-def _plan(store: Store, recording: Recording, start: datetime, end: datetime, *, allow_holes: bool) -> list[Path]:
     if start >= end:
-        raise UserError("The range is empty: START must be before END.")
-    first, last = recorded_span(store, recording)
-    said = f"Nothing is recorded in that range; there is {format_utc(first)} to {format_utc(last)}."
-    try:
-        sequence = store.sequence(*recording, start, end, allow_holes=allow_holes)
-        plan = plan_rough(*recording, sequence)
-    except ContainsHolesError as error:
-        if (error.hole.start, error.hole.end) == (start, end):
-            raise UserError(said) from error
-        raise UserError(f"{error} Add --allow-holes to leave out what is missing.") from error
-    except NothingRecordedError as error:
-        raise UserError(said) from error
-    return [store.segment_path(*recording, segment) for segment in plan.segments]
+        raise click.ClickException("The range is empty: START must be before END.")
+    order = Order(*recording, (VideoRange(start, end),), allow_holes)
+    with said_plainly():
+        span = recorded_span(store := Store(base_dir), recording)
+        _check(output, overwrite=overwrite)
+        with _explained(order, span, base_dir, output), _progress() as done:
+            said = asyncio.run(_cut(store, order, CutType(kind), output.resolve(), done))
+    click.echo(f"{output}: {output.stat().st_size:,} bytes {said}.")
 
 
-def _copy(paths: list[Path], output: Path, *, overwrite: bool) -> int:
-    """Put the files together and give the bytes. Raises UserError if they cannot be read, or the output not written."""
-    try:
-        if output.exists() and not output.is_file():
-            raise UserError(f"{output} is no ordinary file; choose another name.")
-        if output.exists() and not overwrite:
-            raise UserError(f"{output} is there already; choose another name or add --overwrite.")
-        size = sum(path.stat().st_size for path in paths)
-        with _replacing(output.resolve()) as target, _progress() as bar:
-            task = bar.add_task("", total=size)
-            for path in paths:
-                with path.open("rb") as source:
-                    shutil.copyfileobj(source, target, _COPY_BYTES)
-                    bar.advance(task, source.tell())
-    except OSError as error:
-        if error.filename in map(str, paths):
-            raise UserError(f"The segment {error.filename} cannot be read ({error.strerror}).") from error
-        raise UserError(f"The video cannot be written to {output} ({error.strerror}).") from error
-    return size
+async def _cut(store: Store, order: Order, kind: CutType, output: Path, done: Callable[[float], None]) -> str:
+    """Make the video, and say what it holds."""
+    if kind is CutType.ROUGH:
+        gathered = gather(store, order, context=timedelta(0))
+        await make_rough(gathered, output, done)
+        return f"from {sum(len(wanted.segments) for wanted in gathered.ranges)} segments"
+    reading, planned = prepare(store, order)
+    await make(reading, planned, output, done)
+    return f"in {planned.frames:,} frames, {planned.duration / TICKS:.3f} seconds"
 
 
-def _progress() -> Progress:
-    """Show how far it is, to whom watches; standard output and logs stay free of it."""
-    console = Console(stderr=True)
-    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+def _check(output: Path, *, overwrite: bool) -> None:
+    """See that the file may be written. Raises UserError."""
+    if output.exists() and not output.is_file():
+        raise UserError(f"{output} is no ordinary file; choose another name.")
+    if output.exists() and not overwrite:
+        raise UserError(f"{output} is there already; choose another name or add --overwrite.")
 
 
 @contextmanager
-def _replacing(output: Path) -> Iterator[BinaryIO]:
-    """Write a file that has its name only when it is whole and on disk."""
-    temp = output.with_name(f".{output.name}.{secrets.token_hex(4)}.part")
+def _explained(order: Order, span: tuple[datetime, datetime], base_dir: Path, output: Path) -> Iterator[None]:
+    """Turn what may go wrong with a cut into a UserError that says what to do."""
+    wanted = order.ranges[0]
+    nothing = f"Nothing is recorded in that range; there is {format_utc(span[0])} to {format_utc(span[1])}."
     try:
-        with temp.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temp.replace(output)
-    finally:
-        with suppress(OSError):  # it has its name, or never came to be
-            temp.unlink()
+        yield
+    except ContainsHolesError as error:
+        if (error.hole.start, error.hole.end) == wanted:
+            raise UserError(nothing) from error
+        raise UserError(f"{error} Add --allow-holes to leave out what is missing.") from error
+    except NothingRecordedError as error:
+        raise UserError(nothing) from error
+    except UnreadableSegmentError as error:
+        raise UserError(f"{error} Add --allow-holes to leave it out.") from error
+    except CannotSpliceError as error:
+        raise UserError(f"{error} Ask for another type of cut.") from error
+    except FfmpegError as error:
+        raise UserError(f"The video could not be made. {error}") from error
+    except OSError as error:
+        if error.filename and Path(error.filename).is_relative_to(base_dir):
+            raise UserError(f"The segment {error.filename} cannot be read ({error.strerror}).") from error
+        raise UserError(f"The video cannot be written to {output} ({error.strerror}).") from error
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[float], None]]:
+    """Show how far it is, to whom watches; standard output and logs stay free of it."""
+    console = Console(stderr=True)
+    columns = (BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda done: bar.update(task, completed=done)

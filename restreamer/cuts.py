@@ -1,33 +1,75 @@
 """The route that gives a piece of the recording away as a video."""
 
 import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVar
 from urllib.parse import quote
 
 from aiohttp import web
 
 from common.coverage import ContainsHolesError
-from common.cuts import CutPlan, NothingRecordedError, plan_rough
+from common.cuts import CutType, NothingRecordedError, file_time
+from common.cutting import Order, gather, make, prepare
+from common.pieces import CannotSpliceError
+from common.smart import UnreadableSegmentError, splice
 from common.store import Store
 from common.web import RequestError
 from restreamer.disk import off_loop
+from restreamer.files import send_file
 from restreamer.keys import STORE
 from restreamer.limits import PIECE_BYTES, taking
-from restreamer.params import CutRequest, parse_cut
+from restreamer.params import parse_cut
+
+T = TypeVar("T")
 
 
 async def cut(request: web.Request) -> web.StreamResponse:
-    """Answer `GET /cut/C/Q.ts`: the segments of the range, one after the other; 406 if there are holes."""
-    info = request.match_info
+    """Answer `GET /cut/C/Q.ts`: the ranges as one video; 406 if there are holes.
+
+    `rough`: the segments of the ranges, one after the other. `fast`: exact to the frame, sent as it is made. `smart`:
+    the same, checked before it is sent.
+    """
     wanted = parse_cut(request.query.items())
-    plan, paths, size = await off_loop(lambda: _plan(request.app[STORE], info["channel"], info["quality"], wanted))
-    response = web.StreamResponse(
-        headers={
-            "Content-Type": "video/mp2t",
-            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(plan.name, safe='')}",
-            "Cache-Control": "no-cache",
-        }
-    )
+    order = Order(request.match_info["channel"], request.match_info["quality"], wanted.ranges, wanted.allow_holes)
+    match wanted.type:
+        case CutType.ROUGH:
+            return await _send_rough(request, order)
+        case CutType.FAST:
+            return await _send_fast(request, order)
+        case _:
+            return await _send_smart(request, order)
+
+
+def _headers(order: Order) -> dict[str, str]:
+    name = f"{order.channel} {order.quality} {file_time(order.ranges[0].start)}.ts"
+    return {
+        "Content-Type": "video/mp2t",
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
+        "Cache-Control": "no-cache",
+    }
+
+
+async def _planned(work: Callable[[Store, Order], T], request: web.Request, order: Order) -> T:
+    """Look up what a cut needs, with an answer for whatever is wrong with it."""
+    try:
+        return await off_loop(lambda: work(request.app[STORE], order))
+    except ContainsHolesError as error:
+        raise RequestError(f"{error} Add allow_holes=true to leave out what is missing.", status=406) from error
+    except NothingRecordedError as error:
+        raise RequestError(str(error), status=404) from error
+    except UnreadableSegmentError as error:
+        raise RequestError(f"{error} Add allow_holes=true to leave it out.", status=406) from error
+    except CannotSpliceError as error:
+        raise RequestError(f"{error} Ask for another type of cut.", status=406) from error
+
+
+async def _send_rough(request: web.Request, order: Order) -> web.StreamResponse:
+    paths, size = await _planned(_rough, request, order)
+    response = web.StreamResponse(headers=_headers(order))
     response.content_length = size
     await response.prepare(request)
     if request.method != "HEAD":
@@ -37,16 +79,10 @@ async def cut(request: web.Request) -> web.StreamResponse:
     return response
 
 
-def _plan(store: Store, channel: str, quality: str, wanted: CutRequest) -> tuple[CutPlan, list[Path], int]:
-    try:
-        sequence = store.sequence(channel, quality, wanted.start, wanted.end, allow_holes=wanted.allow_holes)
-        plan = plan_rough(channel, quality, sequence)
-    except ContainsHolesError as error:
-        raise RequestError(f"{error} Add allow_holes=true to leave out what is missing.", status=406) from error
-    except NothingRecordedError as error:
-        raise RequestError(str(error), status=404) from error
-    paths = [store.segment_path(channel, quality, segment) for segment in plan.segments]
-    return plan, paths, sum(path.stat().st_size for path in paths)
+def _rough(store: Store, order: Order) -> tuple[list[Path], int]:
+    gathered = gather(store, order, context=timedelta(0))
+    paths = [gathered.reading.path(segment) for wanted in gathered.ranges for segment in wanted.segments]
+    return paths, sum(path.stat().st_size for path in paths)
 
 
 async def _send(request: web.Request, response: web.StreamResponse, path: Path) -> None:
@@ -62,3 +98,27 @@ def _read(path: Path, offset: int) -> bytes:
     with path.open("rb") as file:
         file.seek(offset)
         return file.read(PIECE_BYTES)
+
+
+async def _send_fast(request: web.Request, order: Order) -> web.StreamResponse:
+    reading, planned = await _planned(prepare, request, order)
+    response = web.StreamResponse(headers=_headers(order))
+    response.enable_chunked_encoding()  # a video that breaks off has no last chunk
+    await response.prepare(request)
+    if request.method != "HEAD":
+        async with aclosing(splice(reading, planned)) as parts:
+            async for packets in parts:
+                async with taking(request):
+                    await response.write(packets.data)
+        await response.write_eof()
+    return response
+
+
+async def _send_smart(request: web.Request, order: Order) -> web.StreamResponse:
+    planned = await _planned(prepare, request, order)
+    if request.method == "HEAD":
+        return web.Response(headers=_headers(order))
+    with TemporaryDirectory(prefix="respool-cut-", ignore_cleanup_errors=True) as folder:
+        made = Path(folder) / "cut.ts"
+        await make(*planned, made)
+        return await send_file(request, made, _headers(order))

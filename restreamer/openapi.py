@@ -94,7 +94,7 @@ ROUTES: Mapping[str, Route] = {
         "A range as one video.",
         {"video/mp2t": _BYTES},
         query=CUT_PARAMETERS,
-        required=("start", "end", "type"),
+        required=("type",),
         also=(404, 406),
     ),
     "/frame/{channel}/{quality}.png": Route(
@@ -155,6 +155,11 @@ UPLOADS: Mapping[str, Route] = {
 _NAME: Json = {"type": "string", "pattern": r"^[^./\x00][^/\x00]*$", "maxLength": 255}
 _HOUR: Json = {"type": "string", "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}$", "examples": ["2026-03-01T18"]}
 _TIME: Json = {"type": "string", "format": "date-time", "examples": ["2026-03-01T18:30:00Z"]}
+_PARTS: Json = {
+    "type": "array",
+    "items": {"type": "string"},
+    "examples": [["2026-03-01T18:30:00Z,2026-03-01T18:31:00Z", "2026-03-01T18:35:00Z,2026-03-01T18:36:00Z"]],
+}
 _SKIP: Json = {"type": "string", "enum": ["YES", "v2"]}
 _FLAG: Json = {"type": "boolean", "default": False}
 
@@ -173,6 +178,7 @@ _PARAMETERS: Mapping[str, tuple[str, str, Json]] = {
     "name": ("path", "The name of a file, as it is listed or linked.", _TEXT),
     "start": ("query", "Where the range begins, UTC; without it, at the first segment recorded.", _TIME),
     "end": ("query", "Where the range ends, UTC; without it, it has no end yet.", _TIME),
+    "range": ("query", "START,END, in place of start and end; repeated, ranges are joined in their order.", _PARTS),
     DELTA_PARAMETER: ("query", "Leave out old entries of a live playlist (rfc8216bis §6.2.5.1).", _SKIP),
     "tombstones": ("query", "List tombstones too, and what they hide.", _FLAG),
     "type": ("query", "How the video is cut.", {"type": "string", "enum": [*CUT_TYPES]}),

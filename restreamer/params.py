@@ -4,8 +4,8 @@ import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal, get_args
 
+from common.cuts import CutType, VideoRange
 from common.dateutil import parse_utc_only
 from common.levels import Size
 from common.thumbnails import Box
@@ -15,12 +15,15 @@ from restreamer.limits import LARGEST_PICTURE, LONGEST_RANGE, LONGEST_WAVEFORM
 # A range of which an end is left out grows with the recording; longer than this it must be asked for by name.
 LONGEST_IMPLICIT_RANGE = timedelta(hours=12)
 
-CutType = Literal["rough"]
-CUT_TYPES: tuple[str, ...] = get_args(CutType)
+# Of those that there are, the types that can be asked for over HTTP.
+CUT_TYPES = {kind.value: kind for kind in (CutType.ROUGH, CutType.FAST, CutType.SMART)}
+
+# As many parts has no video that anybody makes by hand.
+_MOST_RANGES = 100
 
 # The parameters that there are, by what takes them.
 RANGE_PARAMETERS = ("start", "end")
-CUT_PARAMETERS = (*RANGE_PARAMETERS, "type", "allow_holes")
+CUT_PARAMETERS = (*RANGE_PARAMETERS, "range", "type", "allow_holes")
 LISTING_PARAMETERS = ("tombstones",)
 FRAME_PARAMETERS = ("timestamp", "size")
 WAVEFORM_PARAMETERS = (*RANGE_PARAMETERS, "size")
@@ -74,10 +77,9 @@ class ThumbnailRequest:
 
 @dataclass(frozen=True, slots=True)
 class CutRequest:
-    """A cut as asked for: the range (aware UTC), the type, and whether holes may be skipped."""
+    """A cut as asked for: its ranges, joined hard, the type, and whether holes may be skipped."""
 
-    start: datetime
-    end: datetime
+    ranges: tuple[VideoRange, ...]
     type: CutType
     allow_holes: bool
 
@@ -108,15 +110,39 @@ def parse_tombstones(query: Iterable[tuple[str, str]]) -> bool:
 
 
 def parse_cut(query: Iterable[tuple[str, str]]) -> CutRequest:
-    """Read what `/cut` needs: `start`, `end`, `type`, and `allow_holes` (false unless said). Raises RequestError."""
-    values = _values(query, CUT_PARAMETERS)
+    """Read what `/cut` needs: `start` and `end`, or `range=START,END` repeated; `type`, `allow_holes`.
+
+    Raises RequestError.
+    """
+    pairs = list(query)
+    parts = [value for name, value in pairs if name == "range"]
+    values = _values((pair for pair in pairs if pair[0] != "range"), CUT_PARAMETERS)
+    if parts and {"start", "end"} & values.keys():
+        raise RequestError("A cut has either start and end, or one range=START,END or several.")
+    kind = CUT_TYPES.get(values.get("type", ""))
+    if kind is None:
+        raise RequestError(f"Say which type of cut: type={', type='.join(CUT_TYPES)}.")
+    ranges = tuple(map(_part, parts)) if parts else (_whole(values),)
+    if len(ranges) > _MOST_RANGES:
+        raise RequestError(f"A cut has at most {_MOST_RANGES} ranges.")
+    if sum((end - start for start, end in ranges), timedelta(0)) > LONGEST_RANGE:
+        raise RequestError(f"The ranges are longer than {LONGEST_RANGE.days} days; ask for them in parts.")
+    return CutRequest(ranges, kind, _flag(values, "allow_holes"))
+
+
+def _whole(values: dict[str, str]) -> VideoRange:
     start, end = _time(values, "start"), _time(values, "end")
     if start is None or end is None:
         raise RequestError("A cut needs both start and end, for example start=2026-03-01T18:30:00Z.")
     _check_lengths(start, end)
-    if values.get("type") != "rough":
-        raise RequestError("Say which type of cut: type=rough.")
-    return CutRequest(start, end, "rough", _flag(values, "allow_holes"))
+    return VideoRange(start, end)
+
+
+def _part(text: str) -> VideoRange:
+    first, comma, last = text.partition(",")
+    if not comma:
+        raise RequestError("A range is START,END, for example range=2026-03-01T18:30:00Z,2026-03-01T18:35:00Z.")
+    return _whole({"start": first, "end": last})
 
 
 def parse_frame(query: Iterable[tuple[str, str]]) -> FrameRequest:

@@ -11,7 +11,7 @@ from aiohttp import web
 from common.cuts import NothingRecordedError
 from common.errors import UserError
 from common.frames import FramePlan, draw_frame, plan_frame
-from common.pieces import NoPictureError, tag_of
+from common.picture_sources import NoPictureError, tag_of
 from common.thumbnails import MOST_TEMPLATE_BYTES, BadImageError, Template, check_template, compose
 from common.waveforms import draw_waveform, plan_waveform
 from common.web import RequestError

@@ -13,7 +13,7 @@ from PIL import Image
 
 from common.frames import FramePlan, draw_frame, plan_frame
 from common.levels import Size
-from common.pieces import NoPictureError
+from common.picture_sources import NoPictureError
 from common.sidecar import FactsStore
 from common.store import Store
 from numbered import HEIGHT, WIDTH, encode, mp4_segments, number, put, put_in_time, ts_segments

@@ -10,7 +10,7 @@ from PIL import Image
 
 from common.cuts import NothingRecordedError
 from common.levels import Size
-from common.pieces import NoPictureError
+from common.picture_sources import NoPictureError
 from common.sidecar import FactsStore
 from common.store import Store
 from common.waveforms import draw_waveform, plan_waveform

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.cuts import CutType, VideoRange
 from common.web import RequestError
 from restreamer.params import (
     LONGEST_IMPLICIT_RANGE,
@@ -20,7 +21,7 @@ from restreamer.params import (
 )
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-ONE = NOON + timedelta(hours=1)
+ONE, TWO = NOON + timedelta(hours=1), NOON + timedelta(hours=2)
 RECORDED = (NOON, ONE)
 CUT = {"start": "2026-03-01T12:00:00Z", "end": "2026-03-01T13:00:00Z", "type": "rough"}
 
@@ -81,7 +82,7 @@ def test_wrong_ranges_are_refused(query: list[tuple[str, str]], sentence: str) -
 @pytest.mark.parametrize(("said", "allow_holes"), [({}, False), ({"allow_holes": "true"}, True)])
 def test_cuts_are_read(said: dict[str, str], allow_holes: bool) -> None:  # noqa: FBT001 - the table's column
     """A cut has a start, an end and a type; holes are refused unless they are allowed."""
-    assert parse_cut((CUT | said).items()) == CutRequest(NOON, ONE, "rough", allow_holes)
+    assert parse_cut((CUT | said).items()) == CutRequest((VideoRange(NOON, ONE),), CutType.ROUGH, allow_holes)
 
 
 @pytest.mark.parametrize(
@@ -89,11 +90,11 @@ def test_cuts_are_read(said: dict[str, str], allow_holes: bool) -> None:  # noqa
     [
         ({"start": None}, "A cut needs both start and end, for example start=2026-03-01T18:30:00Z."),
         ({"end": None}, "A cut needs both start and end, for example start=2026-03-01T18:30:00Z."),
-        ({"type": None}, "Say which type of cut: type=rough."),
-        ({"type": "rough "}, "Say which type of cut: type=rough."),
+        ({"type": None}, "Say which type of cut: type=rough, type=fast, type=smart."),
+        ({"type": "rough "}, "Say which type of cut: type=rough, type=fast, type=smart."),
         ({"allow_holes": "1"}, "The parameter allow_holes is either true or false."),
         ({"end": CUT["start"]}, "The range is empty: start must be before end."),
-        ({"size": "1x1"}, "There is no parameter 'size' here; there are allow_holes, end, start, type."),
+        ({"size": "1x1"}, "There is no parameter 'size' here; there are allow_holes, end, range, start, type."),
     ],
 )
 def test_wrong_cuts_are_refused(change: dict[str, str | None], sentence: str) -> None:
@@ -101,6 +102,41 @@ def test_wrong_cuts_are_refused(change: dict[str, str | None], sentence: str) ->
     query = [(name, value) for name, value in (CUT | change).items() if value is not None]
     with refused(400, sentence):
         parse_cut(query)
+
+
+def test_a_cut_may_have_several_ranges() -> None:
+    """They are given as range=START,END, in the order in which they follow each other in the video."""
+    query = [
+        ("type", "smart"),
+        ("range", f"{ONE.isoformat()},{TWO.isoformat()}"),
+        ("range", f"{NOON.isoformat()},{ONE.isoformat()}"),
+    ]
+    assert parse_cut(query) == CutRequest(
+        (VideoRange(ONE, TWO), VideoRange(NOON, ONE)), CutType.SMART, allow_holes=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("ranges", "more", "sentence"),
+    [
+        (
+            ["2026-03-01T12:00"],
+            {},
+            "A range is START,END, for example range=2026-03-01T18:30:00Z,2026-03-01T18:35:00Z.",
+        ),
+        (["2026-03-01T12:00,x"], {}, "The parameter end is wrong: "),
+        (["2026-03-01T12:00,2026-03-01T12:00"], {}, "The range is empty: start must be before end."),
+        (["2026-03-01T12:00,2026-03-01T13:00"], {"start": "2026-03-01T12:00"}, "A cut has either start and end, or "),
+        (["2026-03-01T12:00,2026-03-01T13:00"] * 101, {}, "A cut has at most 100 ranges."),
+        (["2026-03-01,2026-03-30"] * 2, {}, "The ranges are longer than 31 days; ask for them in parts."),
+    ],
+)
+def test_wrong_ranges_of_a_cut_are_refused(ranges: list[str], more: dict[str, str], sentence: str) -> None:
+    """Each mistake in the ranges of a cut gets a 400 and a sentence that says what it is."""
+    query = [("type", "fast"), *more.items(), *(("range", each) for each in ranges)]
+    with pytest.raises(RequestError, match=f"^{re.escape(sentence)}") as caught:
+        parse_cut(query)
+    assert caught.value.status == 400
 
 
 @pytest.mark.parametrize(("values", "shown"), [([], False), (["false"], False), (["true"], True), (["True"], True)])
@@ -170,6 +206,9 @@ def test_any_query_is_read_or_refused(query: list[tuple[str, str]]) -> None:
             assert found.status == 400
             assert str(found).endswith(".")
             assert len(str(found)) < 400
-        elif isinstance(found, Range | CutRequest) and found.start is not None and found.end is not None:
-            assert found.start < found.end
-            assert found.start.tzinfo == found.end.tzinfo == UTC
+            continue
+        ranges = found.ranges if isinstance(found, CutRequest) else [found] if isinstance(found, Range) else []
+        for wanted in ranges:
+            if wanted.start is not None and wanted.end is not None:
+                assert wanted.start < wanted.end
+                assert wanted.start.tzinfo == wanted.end.tzinfo == UTC

@@ -16,7 +16,7 @@ from PIL import Image
 from structlog.testing import capture_logs
 from yarl import URL
 
-from common import pieces
+from common import picture_sources
 from common import web as common_web
 from common.store import Store
 from common.thumbnails import MOST_TEMPLATE_BYTES
@@ -343,7 +343,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> asyncio.Queue[None]:
 
         async def __aexit__(self, *_: object) -> None: ...
 
-    monkeypatch.setattr(pieces, "encode_slot", lambda *_, **__: Never())
+    monkeypatch.setattr(picture_sources, "encode_slot", lambda *_, **__: Never())
     return waiting
 
 

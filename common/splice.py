@@ -1,0 +1,414 @@
+"""The pieces of a cut as transport packets: whole segments retimed, those at the ends taken apart and trimmed.
+
+All goes under the PIDs of the first piece, on one clock that begins at zero, with counters that run on.
+"""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from itertools import accumulate, chain, pairwise
+
+import numpy as np
+
+from common.nal import HEVC_END_OF_SEQUENCE, Entry, Picture, begin_of_picture, read_picture, with_parameters
+from common.pes import Pes, pcr_packet, read_pes, write_pes
+from common.pieces import Encode, Piece
+from common.programme import Elementary, Programme, programme_packets
+from common.scan import Stretch
+from common.sound import SoundFrame, sound_frames
+from common.ticks import WRAP
+from common.transport import (
+    Headers,
+    Packets,
+    PesStarts,
+    Rows,
+    clear_discontinuities,
+    distances,
+    pcr_rows,
+    pes_starts,
+    read_headers,
+    read_pcr,
+    redirect,
+    renumber,
+    shift,
+    write_pcr,
+)
+
+# Before all that has a time: the rest of what began before.
+_FIRST = -(1 << 62)
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A PES on its way into the video, on the video's clock; `time` is that by which units are put in order.
+
+    `entry`: a decoder can begin with it.
+    """
+
+    time: int
+    pid: int
+    pes: Pes
+    entry: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    """Neighbouring segments of a stretch that are taken apart: their packets in a row.
+
+    `rows` says where each segment begins.
+    """
+
+    stretch: Stretch
+    numbers: range
+    packets: Packets
+    headers: Headers
+    rows: tuple[int, ...]
+
+    def streams(self, pid: int) -> list[Pes]:
+        """Take a stream apart; its times are on the clock of the stretch."""
+        return [self._on_clock(pes) for pes in read_pes(self.packets, self.headers, pid)]
+
+    def _on_clock(self, pes: Pes) -> Pes:
+        if pes.pts is None or pes.dts is None:
+            return pes
+        number = self.numbers.start + int(np.searchsorted(self.rows, pes.row, side="right")) - 1
+        return replace(pes, pts=self.stretch.on_clock(pes.pts, number), dts=self.stretch.on_clock(pes.dts, number))
+
+    def pictures(self) -> dict[int, Pes]:
+        """Give the coded pictures by their index in the stretch."""
+        return dict(enumerate(self._coded()[1], self.stretch.bounds[self.numbers.start]))
+
+    def carried(self) -> bytes:
+        """Give the rest of a picture that began in an earlier segment."""
+        return self._coded()[0]
+
+    def _coded(self) -> tuple[bytes, list[Pes]]:
+        video = self.stretch.programme.video
+        rest, coded = b"", list[Pes]()
+        for pes in self.streams(video.pid) if video else []:
+            at = begin_of_picture(video.video, pes.payload) if video and pes.dts is not None else len(pes.payload)
+            if coded and pes.dts == coded[-1].dts:  # a picture in more than one PES
+                at = len(pes.payload)
+            if coded:
+                coded[-1] = replace(coded[-1], payload=coded[-1].payload + pes.payload[:at])
+            else:
+                rest += pes.payload[:at]
+            if at < len(pes.payload):
+                coded.append(replace(pes, payload=pes.payload[at:]))
+        return rest, coded
+
+
+def open_group(stretch: Stretch, numbers: range, contents: Sequence[Packets]) -> Group:
+    """Put the packets of some segments of a stretch in a row, all under the PIDs of its first one."""
+    alike = [
+        _under(stretch.programme, stretch.scans[at].programme, content)
+        for at, content in zip(numbers, contents, strict=True)
+    ]
+    packets = np.concatenate(alike)
+    rows = tuple(np.cumsum([0, *map(len, alike)]).tolist())[:-1]
+    return Group(stretch, numbers, packets, read_headers(packets), rows)
+
+
+def _under(ours: Programme, theirs: Programme, packets: Packets) -> Packets:
+    pids = _pids(ours, theirs)
+    if all(old == new for old, new in pids.items()):
+        return packets
+    return redirect(packets, read_headers(packets), pids, 0)[0]
+
+
+def read_pictures(group: Group) -> list[Picture]:
+    """Tell of each picture of a group whether a decoder can begin with it."""
+    video = group.stretch.programme.video
+    return [read_picture(video.video, pes.payload) for pes in group.pictures().values()] if video else []
+
+
+def decodable(group: Group, part: Encode) -> Packets:
+    """Write the pictures that a decoder needs for a part, alone, as they are in the stretch but for their PIDs.
+
+    Their times are those of the stretch less that at which the first is decoded.
+    """
+    video = group.stretch.programme.video
+    if video is None:
+        raise ValueError("There is no picture to decode.")
+    counters: dict[int, int] = {}
+    alone = Programme(1, 0x20, video.pid, (video,))
+    pictures = group.pictures()
+    first = pictures[part.opened]
+    known = read_picture(video.video, first.payload)
+    pictures[part.opened] = replace(first, payload=with_known_parameters(group, part.opened, known, first.payload))
+    base = int(group.stretch.dts[part.opened])
+    codes = [
+        write_pes(video.pid, _moved(pictures[index], -base), counters, pcr=int(group.stretch.dts[index]) - base)
+        for index in range(part.opened, part.closed)
+    ]
+    return np.concatenate([programme_packets(alone), *codes])
+
+
+def with_known_parameters(group: Group, index: int, known: Picture, payload: bytes) -> bytes:
+    """Put the parameter sets that hold for a picture before it, unless it brings them along."""
+    video = group.stretch.programme.video
+    if known.parameters or video is None:
+        return payload
+    pictures = group.pictures()
+    earlier = (pictures[at].payload for at in range(index - 1, group.stretch.bounds[group.numbers.start] - 1, -1))
+    found = (read_picture(video.video, picture).parameters for picture in earlier)
+    heads = (scan.head.parameters for scan in group.stretch.scans[group.numbers.start :: -1])
+    return with_parameters(video.video, payload, next(filter(None, chain(found, heads)), b""))
+
+
+def _moved(pes: Pes, by: int) -> Pes:
+    if pes.pts is None or pes.dts is None:
+        return pes
+    return replace(pes, pts=pes.pts + by, dts=pes.dts + by)
+
+
+@dataclass(slots=True)
+class _Track:
+    """A sound of the video: when what is written of it ends, and the shift of the piece at hand."""
+
+    ends: int | None = None
+    shift: int = 0
+
+
+@dataclass(slots=True)
+class Splicer:
+    """Writes one video as transport packets, piece after piece: it knows what counters and sounds have come to.
+
+    `programme`: what the first piece begins with.
+    """
+
+    programme: Programme
+    _counters: dict[int, int] = field(default_factory=dict)
+    _tracks: dict[int, _Track] = field(default_factory=dict)
+    _lag: int | None = None
+
+    def __post_init__(self) -> None:
+        self.programme = replace(self.programme, pcr_pid=_main(self.programme).pid)
+
+    def tables(self) -> Packets:
+        """Write what the video says of itself; it is due at every start of a segment."""
+        packets = programme_packets(self.programme)
+        renumber(packets, read_headers(packets), self._counters)
+        return packets
+
+    def begin(self) -> None:
+        """Begin a piece."""
+        self._lag = None
+
+    # Whole segments -----------------------------------------------------------------------------------------------
+
+    def whole(self, piece: Piece, number: int, packets: Packets) -> Packets:
+        """Retime a segment that goes through as it is; `packets` are written to."""
+        source = piece.stretch.scans[number].programme
+        headers, pids = read_headers(packets), _pids(self.programme, source)
+        for pid, new in pids.items():
+            track = self._tracks.get(new)
+            shift(packets, pes_starts(packets, headers, pid), piece.shift if track is None else track.shift)
+        clear_discontinuities(packets)
+        main = _main(source).pid
+        starts = pes_starts(packets, headers, main)
+        if source.pcr_pid == main:
+            self._set_clock(packets, pcr_rows(packets, headers, main), starts, piece.stretch.step)
+        tables = self.tables()
+        kept, headers = redirect(packets, headers, pids, len(tables))
+        renumber(kept[len(tables) :], headers, self._counters)
+        kept[: len(tables)] = tables
+        return kept if source.pcr_pid == main else self._with_clock(kept)
+
+    def _set_clock(self, packets: Packets, rows: Rows, starts: PesStarts, step: int) -> None:
+        """Let the clock of a segment, retimed already, begin with the piece, and never come after a picture's time."""
+        timed = starts.pts >= 0
+        if not len(rows) or not timed.any():
+            return
+        following = np.searchsorted(starts.rows[timed], rows)
+        due = np.append(starts.dts[timed], starts.dts[timed][-1] + step)[following]
+        lags = (due - read_pcr(packets, rows)) % WRAP
+        if self._lag is None:
+            self._lag = int(lags[0])
+        write_pcr(packets, rows, due - np.maximum(distances(np.int64(self._lag), lags), 0))
+
+    def _with_clock(self, packets: Packets) -> Packets:
+        """Give packets a clock of their own, where it came in a stream of its own before: at each picture."""
+        main = _main(self.programme).pid
+        starts = pes_starts(packets, read_headers(packets), main)
+        timed = starts.pts >= 0
+        counters = packets[starts.rows[timed], 3] - 1 & 0x0F
+        clock = np.concatenate([pcr_packet(main, 0, {})] * int(timed.sum()))
+        clock[:, 3] |= counters
+        write_pcr(clock, np.arange(len(clock)), starts.dts[timed])
+        return np.insert(packets, starts.rows[timed], clock, axis=0)
+
+    # Segments that are taken apart --------------------------------------------------------------------------------
+
+    def apart(self, piece: Piece, group: Group) -> list[Unit]:
+        """Give what is copied of a group at an end of a piece (or at both, if none goes through whole), in order."""
+        first = not piece.whole or group.numbers.stop <= piece.whole.start
+        last = not piece.whole or group.numbers.start >= piece.whole.stop
+        roles, ours = _roles(piece.stretch.programme), _roles(self.programme)
+        units = self._pictures(piece, group)
+        for role, pid in roles.items():
+            stream = _stream(piece.stretch.programme, pid)
+            if role not in ours or role == _VIDEO:
+                continue
+            if stream.audio:
+                units += self._sound(piece, group, stream, ours[role], ends=(first, last))
+            else:
+                units += _others(piece, group.streams(pid), ours[role])
+        return sorted(units, key=lambda unit: unit.time)
+
+    def _pictures(self, piece: Piece, group: Group) -> list[Unit]:
+        video = piece.stretch.programme.video
+        if video is None:
+            return []
+        pictures = group.pictures()
+        indices = [index for index in pictures if index in piece.copied and index not in piece.skipped]
+        pid = _roles(self.programme)[_VIDEO]
+        units = []
+        if indices and indices[0] != piece.copied.start and (rest := group.carried()):
+            units.append(Unit(_FIRST, pid, Pes(0, 0, None, None, rest)))
+        for index in indices:
+            pes = _moved(pictures[index], piece.shift)
+            known = read_picture(video.video, pes.payload)
+            if index == piece.copied.start:
+                pes = replace(pes, payload=self._beginning(piece, group, known, pes.payload))
+            units.append(Unit(pes.dts or 0, pid, pes, known.entry is not Entry.NONE))
+        return units
+
+    def _beginning(self, piece: Piece, group: Group, known: Picture, payload: bytes) -> bytes:
+        """Make a picture, with which copying begins, one that a decoder can begin with."""
+        payload = with_known_parameters(group, piece.copied.start, known, payload)
+        video = piece.stretch.programme.video
+        if known.entry is Entry.OPEN and video is not None and video.video == "hevc":
+            payload = HEVC_END_OF_SEQUENCE + payload
+        return payload
+
+    def encoded(self, piece: Piece, part: Encode, index: int, picture: bytes) -> Unit:
+        """Take in a picture that was encoded again: that of a part that is shown at its `index`."""
+        pts, dts = int(part.pts[index]) + piece.shift, int(part.dts[index]) + piece.shift
+        return Unit(dts, _roles(self.programme)[_VIDEO], Pes(0, _VIDEO_STREAM, pts, dts, picture), entry=index == 0)
+
+    def _sound(
+        self, piece: Piece, group: Group, stream: Elementary, pid: int, *, ends: tuple[bool, bool]
+    ) -> list[Unit]:
+        """Trim a sound to whole frames: at the start to go on from what is written, at the end to the nearest."""
+        sound = _Sound.read(stream.audio, group.streams(stream.pid))
+        track = self._tracks.setdefault(pid, _Track())
+        begin, stop = 0, len(sound.data)
+        if ends[0]:
+            track.shift = piece.shift
+            at = sound.first_from(self._due(piece, track, sound) - piece.shift)
+            begin = sound.frames[at].start if at < len(sound.frames) else stop
+            if track.ends is not None and at < len(sound.frames):
+                off = track.ends - sound.times[at] - piece.shift
+                track.shift += off if abs(off) <= sound.frames[at].duration else 0
+        if ends[1]:
+            at = sound.first_from(Fraction(piece.end + piece.shift - track.shift)) - 1
+            at -= at >= 0 and sound.frames[at].end > stop  # the rest of it is not there
+            stop = sound.frames[at].end if at >= 0 else 0
+            if at >= 0 and stop > begin:
+                track.ends = round(sound.times[at] + sound.frames[at].duration) + track.shift
+        units, time = [], _FIRST
+        for pes in sound.between(begin, stop, track.shift):
+            time = pes.pts if pes.pts is not None and pes.stream_id else time
+            units.append(Unit(time, pid, pes))
+        return units
+
+    def _due(self, piece: Piece, track: _Track, sound: "_Sound") -> Fraction:
+        """Give when the sound of a piece is to begin: where that before it ends, and never before zero."""
+        if track.ends is not None:
+            return Fraction(track.ends)
+        half = sound.frames[0].duration / 2 if sound.frames else Fraction(0)
+        return max(Fraction(piece.start + piece.shift), half)
+
+    def write(self, unit: Unit) -> Packets:
+        """Write a unit, with the video's clock where that belongs."""
+        pcr = unit.pes.dts if unit.pid == self.programme.pcr_pid else None
+        return write_pes(unit.pid, unit.pes, self._counters, pcr=pcr, random_access=unit.entry)
+
+
+def _others(piece: Piece, found: Iterable[Pes], pid: int) -> Iterator[Unit]:
+    """Keep of a stream that is neither picture nor sound what belongs to the time of the piece."""
+    for pes in found:
+        if pes.pts is not None and piece.start <= pes.pts < piece.end:
+            yield Unit(pes.pts + piece.shift, pid, _moved(pes, piece.shift))
+
+
+@dataclass(frozen=True, slots=True)
+class _Sound:
+    """A sound taken apart: its bytes, where its PES begin in them, its frames, and when each of those sounds."""
+
+    data: bytes
+    pes: tuple[Pes, ...]
+    offsets: tuple[int, ...]
+    frames: tuple[SoundFrame, ...]
+    times: tuple[int, ...]
+
+    @classmethod
+    def read(cls, form: str, found: Sequence[Pes]) -> "_Sound":
+        data = b"".join(pes.payload for pes in found)
+        offsets = tuple(accumulate((len(pes.payload) for pes in found), initial=0))
+        frames = tuple(sound_frames(form, data))
+        timed = [(offset, pes.pts) for offset, pes in zip(offsets, found, strict=False) if pes.pts is not None]
+        return cls(data, tuple(found), offsets, frames, tuple(_times(frames, timed)))
+
+    def first_from(self, time: Fraction) -> int:
+        """Give the first frame of which at least half sounds from a time on."""
+        found = (at for at, frame in enumerate(self.frames) if self.times[at] + frame.duration / 2 >= time)
+        return next(found, len(self.frames))
+
+    def between(self, begin: int, stop: int, by: int) -> Iterator[Pes]:
+        """Give the PES that hold these bytes, their times moved."""
+        starts = [frame.start for frame in self.frames]
+        for pes, (opens, closes) in zip(self.pes, pairwise(self.offsets), strict=True):
+            low, high = max(opens, begin), min(closes, stop)
+            if low >= high:
+                continue
+            at = bisect_left(starts, low)
+            time = self.times[at] + by if at < len(starts) and starts[at] < high else None
+            missing = pes.missing if stop == len(self.data) else 0
+            yield Pes(0, pes.stream_id, time, time, self.data[low:high], missing)
+
+
+def _times(frames: Iterable[SoundFrame], timed: Sequence[tuple[int, int]]) -> Iterator[int]:
+    """Tell when each frame sounds: the first that begins in a PES at its time, the next ones after each other."""
+    following, time = 0, Fraction(0)
+    for frame in frames:
+        while following < len(timed) and timed[following][0] <= frame.start:
+            time = Fraction(timed[following][1])
+            following += 1
+        yield round(time)
+        time += frame.duration
+
+
+# Which stream is which ---------------------------------------------------------------------------------------------
+
+_VIDEO = "video"
+_VIDEO_STREAM = 0xE0
+
+
+def _main(programme: Programme) -> Elementary:
+    """Give the stream that carries the clock: the picture, or else the first sound."""
+    return programme.video or programme.audio[0]
+
+
+def _roles(programme: Programme) -> dict[str, int]:
+    """Tell what each stream is to the video, by its PID: streams of several segments with one role are one."""
+    found = {_VIDEO: programme.video.pid} if programme.video else {}
+    found |= {f"sound {index} {stream.audio}": stream.pid for index, stream in enumerate(programme.audio)}
+    kinds: Counter[int] = Counter()
+    for stream in programme.other:
+        found[f"other {stream.stream_type} {kinds[stream.stream_type]}"] = stream.pid
+        kinds[stream.stream_type] += 1
+    return found
+
+
+def _pids(ours: Programme, theirs: Programme) -> dict[int, int]:
+    """Tell which PID of ours each stream has the role of; those without one are left out."""
+    roles = _roles(ours)
+    return {pid: roles[role] for role, pid in _roles(theirs).items() if role in roles}
+
+
+def _stream(programme: Programme, pid: int) -> Elementary:
+    return next(stream for stream in programme.streams if stream.pid == pid)
