@@ -1,0 +1,248 @@
+"""The check of a finished cut, before anyone sees it: what was promised is there, and decoders take it.
+
+It reads the file anew and shares nothing with what wrote it. All of it blocks; asyncio code hands it to a thread.
+"""
+
+import io
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import accumulate, pairwise
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import InputContainer
+
+from common.finished import Finished, TrackTimes, UnsoundError, read_finished
+from common.pes import read_pes
+from common.programme import Elementary
+from common.sound import sound_frames
+from common.ticks import TICKS, distance
+from common.transport import Times, as_packets, read_headers
+
+# Around a join so many pictures are decoded: as many as refer to each other across one, and some more.
+_PICTURES_AROUND = 24
+
+# A decoder that begins here has long found its way when it comes to the join.
+_LONGEST_APPROACH = 20 * TICKS
+
+# Encoders round the times of sound, to milliseconds say; what is more than this share of a frame is a jump.
+_JITTER = Fraction(1, 4)
+
+# What decoders are to refuse: all that they would otherwise conceal.
+_STRICT = {"err_detect": "+crccheck+bitstream+buffer+careful+explode"}
+
+
+class VerificationError(Exception):
+    """A finished cut that is not what it should be; its text is one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a cut must be. All times are ticks.
+
+    `frames`: the number of pictures; `duration`: from the first picture to the end of the last. `shortest`, `longest`:
+    the least and the most for which a picture is shown anywhere in it, so that no gap comes in that the source did not
+    have. `joins`: where something joins that was apart, counted from the first picture. `sound_frame`: the length of
+    the longest frame of sound, None if there is no sound; `longest_sound`: the most from one time of a sound to the
+    next, of which MPEG-TS has one for some frames.
+    """
+
+    frames: int
+    duration: int
+    shortest: int
+    longest: int
+    joins: tuple[int, ...] = ()
+    sound_frame: int | None = None
+    longest_sound: int = TICKS
+
+
+def verify(path: Path, expected: Expected) -> None:
+    """Check a finished cut. Raises VerificationError with the first fault found, and OSError. Blocks."""
+    try:
+        found = read_finished(path)
+    except UnsoundError as error:
+        raise VerificationError(str(error)) from error
+    begin, end = _check_picture(found, expected)
+    if expected.sound_frame is not None:
+        _check_sounds(found, begin, end, expected.sound_frame, expected.longest_sound)
+    if found.picture is not None and expected.joins:
+        joins = [begin + join for join in expected.joins]
+        for first, last in _stretches(found.picture, joins):
+            _check_join(path, found, found.picture, range(first, last + 1))
+
+
+def _check_picture(found: Finished, expected: Expected) -> tuple[int, int]:
+    """Check the times of the pictures, and give when the first begins and the last ends."""
+    track = found.picture
+    count = 0 if track is None else len(track.pts)
+    if count != expected.frames:
+        raise VerificationError(f"It has {count} pictures in place of {expected.frames}.")
+    if track is None or not count:
+        begin = min((int(sound.pts.min()) for sound in found.sounds if len(sound.pts)), default=0)
+        return begin, begin + expected.duration
+    _check_order(track, "pictures")
+    times = np.sort(track.pts)
+    begin = int(times[0])
+    end = begin + expected.duration
+    steps = np.diff(times, append=end)
+    _check_steps(times - begin, steps, expected, found.rounding)
+    return begin, end
+
+
+def _check_order(track: TrackTimes, what: str) -> None:
+    """Check that a track is decoded in its order, and nothing after it is due or twice."""
+    back = np.flatnonzero(np.diff(track.dts) <= 0)
+    if len(back):
+        raise VerificationError(f"The {what} go back in time {_at(track.dts, int(back[0]) + 1)}.")
+    late = np.flatnonzero(track.dts > track.pts)
+    if len(late):
+        raise VerificationError(f"The {what} are decoded after they are due {_at(track.dts, int(late[0]))}.")
+    times = np.sort(track.pts)
+    twice = np.flatnonzero(np.diff(times) == 0)
+    if len(twice):
+        raise VerificationError(f"Two {what} are due at once {_at(times, int(twice[0]))}.")
+
+
+def _at(times: Times, index: int) -> str:
+    return f"at {(times[index] - times.min()) / TICKS:.3f} s"
+
+
+def _check_steps(times: Times, steps: Times, expected: Expected, rounding: int) -> None:
+    wrong = np.flatnonzero((steps < expected.shortest - rounding) | (steps > expected.longest + rounding))
+    if not len(wrong):
+        return
+    index = int(wrong[0])
+    if index == len(steps) - 1:
+        off = (int(times[-1]) + expected.longest - expected.duration) / TICKS
+        raise VerificationError(f"The pictures last {abs(off):.3f} s too {'long' if off > 0 else 'short'}.")
+    milliseconds = steps[index] * 1000 / TICKS
+    raise VerificationError(f"A picture is shown for {milliseconds:.1f} ms {_at(times, index)}.")
+
+
+def _check_sounds(found: Finished, begin: int, end: int, frame: int, longest: int) -> None:
+    slack = frame + found.rounding
+    if not found.sounds:
+        raise VerificationError("It has no sound.")
+    for number, sound in enumerate(found.sounds, 1):
+        if not len(sound.pts) or sound.end is None:
+            raise VerificationError(f"The sound {number} is silent.")
+        _check_order(sound, f"frames of sound {number}")
+        gaps = np.flatnonzero(np.diff(sound.pts) > longest)
+        if len(gaps):
+            raise VerificationError(f"The sound {number} is silent {_at(sound.pts, int(gaps[0]))}.")
+        starts_late, ends_late = int(sound.pts[0]) - begin, sound.end - end
+        for verb, late in (("begins", starts_late), ("ends", ends_late)):
+            if abs(late) > slack:
+                when = f"{abs(late) * 1000 / TICKS:.0f} ms {'after' if late > 0 else 'before'}"
+                raise VerificationError(f"The sound {number} {verb} {when} the picture.")
+
+
+# Decoding -------------------------------------------------------------------------------------------------------------
+
+
+def _stretches(track: TrackTimes, joins: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Give the first and the last picture (in decode order) of what must be decoded to see all joins; no overlaps."""
+    done: tuple[int, int] | None = None
+    for join in sorted(joins):
+        place = int(np.searchsorted(track.dts, join))
+        first = _entry_before(track, max(0, place - _PICTURES_AROUND))
+        last = min(len(track.dts) - 1, place + _PICTURES_AROUND)
+        if done is not None and first <= done[1]:
+            done = done[0], last
+            continue
+        if done is not None:
+            yield done
+        done = first, last
+    if done is not None:
+        yield done
+
+
+def _entry_before(track: TrackTimes, index: int) -> int:
+    """Find the last picture up to `index` with which a decoder can begin; the marks of that may be missing."""
+    entries = np.flatnonzero(track.entries[: index + 1])
+    if len(entries) and track.dts[index] - track.dts[entries[-1]] <= _LONGEST_APPROACH:
+        return int(entries[-1])
+    return int(np.searchsorted(track.dts, track.dts[index] - _LONGEST_APPROACH))
+
+
+def _check_join(path: Path, found: Finished, track: TrackTimes, numbers: range) -> None:
+    """Decode pictures from the first on that a decoder can begin with; see that the sound among them runs on."""
+    if found.head is None:
+        with av.open(str(path), "r") as container:
+            stream = container.streams.video[0]
+            container.seek(_in_base(int(track.dts[numbers.start]), stream), stream=stream, backward=True)
+            _decode(container, stream, len(numbers))
+        return
+    # MPEG-TS has no index: a part of it is as good a file
+    part = _read_part(path, track, numbers)
+    for number, sound in enumerate(found.sounds, 1):
+        if sound.stream is not None:
+            _check_sound_runs_on(part, number, sound.stream)
+    with av.open(io.BytesIO(found.head + part), "r", format="mpegts") as container:
+        _decode(container, container.streams.video[0], len(numbers))
+
+
+def _read_part(path: Path, track: TrackTimes, numbers: range) -> bytes:
+    begin = int(track.places[numbers.start])
+    with path.open("rb") as file:
+        file.seek(begin)
+        return file.read(int(track.places[numbers.stop]) - begin if numbers.stop < len(track.places) else -1)
+
+
+def _check_sound_runs_on(part: bytes, number: int, stream: Elementary) -> None:
+    """Check that each PES of a sound begins when all frames before it are over."""
+    packets = as_packets(part)
+    units = [pes for pes in read_pes(packets, read_headers(packets), stream.pid) if pes.stream_id]
+    frames = list(sound_frames(stream.audio, b"".join(pes.payload for pes in units)))
+    begins = [frame.start for frame in frames]
+    sounded = [Fraction(0), *accumulate(frame.duration for frame in frames)]
+    bounds = [0, *accumulate(len(pes.payload) for pes in units)]
+    # a PES has the time of the first frame that begins in it; one in which none does, none that could be checked
+    firsts = [bisect_left(begins, bound) for bound in bounds]
+    timed = [(pes.pts, at) for pes, at, after in zip(units, firsts, firsts[1:], strict=False) if after > at]
+    for (before, first), (after, second) in pairwise(timed):
+        if before is None or after is None:
+            continue
+        jump = distance(before, after) - (sounded[second] - sounded[first])
+        if abs(jump) > frames[first].duration * _JITTER:
+            raise VerificationError(f"The sound {number} jumps by {float(jump) * 1000 / TICKS:.1f} ms near a join.")
+
+
+def _in_base(time: int, stream: av.VideoStream) -> int:
+    return int(Fraction(time, TICKS) / (stream.time_base or Fraction(1, TICKS)))
+
+
+def _decode(container: InputContainer, stream: av.VideoStream, count: int) -> None:
+    """Decode so many pictures. Raises VerificationError at the first that a decoder refuses."""
+    stream.codec_context.options = _STRICT
+    stream.codec_context.thread_count = 1
+    key: int | None = None
+    packets = 0
+    for packet in container.demux(stream):
+        if key is None:
+            if not packet.is_keyframe or packet.pts is None:
+                continue
+            key = packet.pts
+        try:
+            frames = packet.decode()
+        except av.FFmpegError as error:
+            # what is shown before the key frame may refer to what was decoded before it
+            if packet.pts is not None and packet.pts < key:
+                continue
+            raise VerificationError(_refused(packet.pts, stream)) from error
+        damaged = next((frame.pts for frame in frames if frame.is_corrupt and (frame.pts or key) >= key), None)
+        if damaged is not None:
+            raise VerificationError(_refused(damaged, stream))
+        packets += 1
+        if packets > count:
+            return
+    if key is None:
+        raise VerificationError("Near a join there is no picture with which a decoder can begin.")
+
+
+def _refused(time: int | None, stream: av.VideoStream) -> str:
+    where = f" at {float(time * stream.time_base):.3f} s" if time is not None and stream.time_base is not None else ""
+    return f"A decoder finds fault with a picture near a join{where}."
