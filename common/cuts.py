@@ -13,8 +13,8 @@ from common.scan import Stretch
 from common.segments import Segment
 from common.ticks import TICKS
 
-# Times that people and pages write are rounded to milliseconds: a picture so little before one belongs to it.
-_TOLERANCE = TICKS // 2000
+# Names and times are rounded to microseconds, the times of pictures to ticks.
+_TOLERANCE = 3
 
 # Sound is written some frames at a time, so that it arrives later than it might; muxers leave it 0.1 to 0.7 seconds.
 _LEAST_LEAD, _MOST_LEAD = TICKS // 10, 7 * TICKS // 10

@@ -42,7 +42,7 @@ export function playlistUrl(channel, quality, start, end = null) {
 /** The address of a cut. */
 export function cutUrl(channel, quality, start, end, allowHoles = false) {
   const holes = allowHoles ? "true" : null;
-  const range = { start: iso(start), end: iso(end), type: "rough", allow_holes: holes };
+  const range = { start: iso(start), end: iso(end), type: "smart", allow_holes: holes };
   return `/cut/${part(channel)}/${part(quality)}.ts${query(range)}`;
 }
 

@@ -72,7 +72,8 @@ export class Selection extends EventTarget {
 
   /** Move one edge; the other is dropped if that leaves it on the wrong side. */
   setEdge(which, moment) {
-    const rounded = Math.round(moment);
+    // a cut takes the frames that begin from its start on: rounded up, that on screen would be left out
+    const rounded = Math.floor(moment);
     if (which === "start") this.set(rounded, this.#end !== null && this.#end <= rounded ? null : this.#end);
     else this.set(this.#start !== null && this.#start >= rounded ? null : this.#start, rounded);
   }

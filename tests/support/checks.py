@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
-from itertools import groupby, pairwise
+from itertools import groupby, pairwise, takewhile
 
 import numpy as np
 
@@ -285,14 +285,26 @@ def assert_sound_copied(seen: Seen, reference: Seen, *, joins: int = 0) -> None:
 
 
 def _following(hashes: Sequence[str], originals: Sequence[str]) -> list[int | None]:
-    """Tell for each hash which of the originals it is; of equal ones, the one that follows what was found before."""
+    """Tell for each hash which of the originals it is; of equal ones, one that the most of what comes next follows.
+
+    A steady tone is coded alike again and again, so that any one of them may look right for a while.
+    """
     places: dict[str, list[int]] = {}
     for at, value in enumerate(originals):
         places.setdefault(value, []).append(at)
     found, last = list[int | None](), -1
-    for value in hashes:
+
+    def run(index: int, place: int) -> int:
+        pairs = zip(hashes[index:], originals[place:], strict=False)
+        return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+    for index, value in enumerate(hashes):
         known = places.get(value, [])
-        place = next((at for at in known if at > last), known[0] if known else None)
+        if last + 1 in known and last >= 0:
+            place: int | None = last + 1
+        else:
+            later = [at for at in known if at > last] or known
+            place = max(later, key=lambda at: run(index, at), default=None)
         found.append(place)
         last = last if place is None else place
     return found
