@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
-from itertools import groupby, pairwise
+from itertools import groupby, pairwise, takewhile
 
 import numpy as np
 
@@ -24,6 +24,9 @@ _BEGIN_SLACK = TICKS // 5
 _CLICK_SECONDS = 0.06
 
 _SHOWN = 8
+
+# A steady tone gives equal packets now and then; so many in a row tell where they are from.
+_TOLD_BY = 60
 
 
 def assert_frames(seen: Seen, source: Source, first: int, last: int) -> None:
@@ -285,17 +288,26 @@ def assert_sound_copied(seen: Seen, reference: Seen, *, joins: int = 0) -> None:
 
 
 def _following(hashes: Sequence[str], originals: Sequence[str]) -> list[int | None]:
-    """Tell for each hash which of the originals it is; of equal ones, the one that follows what was found before."""
+    """Tell for each hash which of the originals it is; of equal ones, that from which on most of them follow."""
     places: dict[str, list[int]] = {}
     for at, value in enumerate(originals):
         places.setdefault(value, []).append(at)
     found, last = list[int | None](), -1
-    for value in hashes:
-        known = places.get(value, [])
-        place = next((at for at in known if at > last), known[0] if known else None)
+    for index, value in enumerate(hashes):
+        if 0 <= last < len(originals) - 1 and originals[last + 1] == value:
+            place: int | None = last + 1
+        else:
+            rest = hashes[index : index + _TOLD_BY]
+            place = max(places.get(value, []), key=partial(_alike, originals, rest), default=None)
         found.append(place)
         last = last if place is None else place
     return found
+
+
+def _alike(originals: Sequence[str], rest: Sequence[str], place: int) -> int:
+    """Count how many hashes are those of the originals from a place on."""
+    pairs = zip(rest, originals[place:], strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def runs(numbers: Iterable[int]) -> list[tuple[int, int]]:
