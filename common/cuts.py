@@ -16,6 +16,9 @@ from common.ticks import TICKS
 # Times that people and pages write are rounded to milliseconds: a picture so little before one belongs to it.
 _TOLERANCE = TICKS // 2000
 
+# Sound is written some frames at a time, so that it arrives later than it might; muxers leave it 0.1 to 0.7 seconds.
+_LEAST_LEAD, _MOST_LEAD = TICKS // 10, 7 * TICKS // 10
+
 
 @dataclass(frozen=True, slots=True)
 class CutPlan:
@@ -65,9 +68,13 @@ def file_time(moment: datetime) -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SplicePlan:
-    """A video of pieces, one after the other without a gap; its first picture is shown at `begin` ticks."""
+    """A video of pieces, one after the other without a gap.
+
+    The first picture is decoded at zero and shown at `begin` ticks; all arrives up to `lead` ticks before it is due.
+    """
 
     pieces: tuple[Piece, ...]
+    lead: int
     begin: int
 
     @property
@@ -102,6 +109,7 @@ def plan_splice(ranges: Sequence[tuple[datetime, datetime, Sequence[Stretch]]], 
             pieces += [] if piece is None else [piece]
     if not pieces:
         raise NothingRecordedError
+    lead = min(max(pieces[0].stretch.scans[0].lag or 0, _LEAST_LEAD), _MOST_LEAD)
     begin = moment = pieces[0].start - pieces[0].decoded[0]
     placed = []
     for piece in pieces:
@@ -110,4 +118,4 @@ def plan_splice(ranges: Sequence[tuple[datetime, datetime, Sequence[Stretch]]], 
     for before, after in pairwise(placed):
         if before.decoded[1] >= after.decoded[0]:
             raise CannotSpliceError("The order in which pictures are coded changes within the video.")
-    return SplicePlan(tuple(placed), begin)
+    return SplicePlan(tuple(placed), lead, begin)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from common.cuts import NothingRecordedError, SplicePlan, VideoRange
+from common.sidecar import FactsStore
 from common.smart import CONTEXT, Done, Range, Reading, plan, splice
 from common.store import Store
 from common.waits import in_thread
@@ -39,7 +40,7 @@ class Gathered:
     ranges: tuple[Range, ...]
 
 
-def gather(store: Store, order: Order, context: timedelta = CONTEXT) -> Gathered:
+def gather(store: Store, facts: FactsStore, order: Order, context: timedelta = CONTEXT) -> Gathered:
     """Find the segments of a cut, and those that lie around its ranges. Blocks.
 
     Raises ContainsHolesError if holes are refused and there is one, NothingRecordedError if a range holds nothing.
@@ -47,6 +48,7 @@ def gather(store: Store, order: Order, context: timedelta = CONTEXT) -> Gathered
     ranges = []
     for start, end in order.ranges:
         recording = (order.channel, order.quality)
+        facts.settle(*recording, partial(store.sequence, *recording, start - context, end + context))
         if not store.sequence(*recording, start, end, allow_holes=order.allow_holes).segments:
             raise NothingRecordedError
         around = store.sequence(*recording, start - context, end + context)
@@ -55,12 +57,12 @@ def gather(store: Store, order: Order, context: timedelta = CONTEXT) -> Gathered
     return Gathered(Reading(path), tuple(ranges))
 
 
-def prepare(store: Store, order: Order) -> tuple[Reading, SplicePlan]:
+def prepare(store: Store, facts: FactsStore, order: Order) -> tuple[Reading, SplicePlan]:
     """Find the segments of a cut that is exact to the frame, look at them and plan it. Blocks.
 
     Raises as `gather` and `common.smart.plan` do.
     """
-    gathered = gather(store, order)
+    gathered = gather(store, facts, order)
     return gathered.reading, plan(gathered.reading, gathered.ranges)
 
 

@@ -30,6 +30,8 @@ log = structlog.get_logger()
 
 # Recording and serving come first. Linux derives the I/O priority from the niceness where none was set.
 _NICENESS: Final = 10
+# SVT-AV1 asks nobody what to log: errors and warnings are enough.
+_QUIET: Final = {"SVT_LOG": "2"}
 _TAIL_BYTES: Final = 4096
 _READ_BYTES: Final = 1 << 18
 # As much as Linux lets anyone have; the fewer turns of the loop per megabyte.
@@ -343,6 +345,7 @@ class _Run:
                 stdout=theirs[feeds + 2] if streamed else subprocess.DEVNULL,
                 stderr=theirs[feeds],
                 pass_fds=theirs,
+                env={**os.environ, **_QUIET},
                 start_new_session=True,  # Ctrl-C in the terminal is for us, who then end it
             )
         except OSError as error:

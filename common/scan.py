@@ -18,8 +18,10 @@ from common.transport import (
     Times,
     TransportError,
     distances,
+    pcr_rows,
     pes_starts,
     read_headers,
+    read_pcr,
 )
 
 # Parameter sets and an encoder's remarks come before the picture itself; this many packets hold them.
@@ -40,7 +42,8 @@ class Scan:
     """The times in one segment: `pts` and `dts` of its pictures in decode order, ticks that run on over a wrap.
 
     Without a picture they are those of the first sound's PES. `sounds` has the first and the last time of each sound
-    stream, None where it is silent. `head` is the first picture, as far as it tells how to begin.
+    stream, None where it is silent. `head` is the first picture, as far as it tells how to begin. `lag`: how long
+    before its time the first of `dts` arrives, by the programme's clock; None if there is no clock.
     """
 
     programme: Programme
@@ -48,6 +51,7 @@ class Scan:
     dts: Times
     sounds: tuple[tuple[int, int] | None, ...]
     head: Picture
+    lag: int | None
 
 
 def scan(packets: Packets) -> Scan:
@@ -65,7 +69,14 @@ def scan(packets: Packets) -> Scan:
     head = read_picture(video.video, _first_payload(packets, headers, main)) if video else Picture(Entry.CLOSED, b"")
     dts = _run_on(main.dts[begins])
     pts = dts + distances(main.dts[begins], main.pts[begins])
-    return Scan(programme, pts, dts, tuple(map(_span, sounds)), head)
+    return Scan(programme, pts, dts, tuple(map(_span, sounds)), head, _lag(packets, headers, programme, int(dts[0])))
+
+
+def _lag(packets: Packets, headers: Headers, programme: Programme, first: int) -> int | None:
+    if programme.pcr_pid is None:
+        return None
+    rows = pcr_rows(packets, headers, programme.pcr_pid)[:1]
+    return distance(int(read_pcr(packets, rows)[0]), first) if len(rows) else None
 
 
 def new_pictures(dts: Times) -> NDArray[np.bool_]:

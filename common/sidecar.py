@@ -22,6 +22,7 @@ from types import MappingProxyType
 import structlog
 
 from common import metrics
+from common.coverage import BestSequence
 from common.dateutil import hour_name
 from common.facts import Facts, format_facts, parse_facts
 from common.media import probe
@@ -37,6 +38,12 @@ _BATCH = 16
 
 # Some 700 bytes each; a day of one quality in segments of two seconds.
 _CACHED_FACTS = 50_000
+
+# So many segments are probed for one cut or one live list, which takes some six seconds.
+_MOST_DOUBTS = 2000
+
+# What is decided may raise a doubt about what comes after it, rarely more than once.
+_ROUNDS = 4
 
 _PROBED = metrics.counter("segments_probed", "Segments whose content was looked into.", "channel", "quality")
 _UNREADABLE = metrics.counter("segments_undecodable", "Segments that are no readable media.", "channel", "quality")
@@ -67,8 +74,12 @@ class FactsStore:
     """
 
     def __init__(self, store: Store, examine: Callable[[Path], Facts] = probe) -> None:
-        """Open the facts of `store`; nothing is read yet. `examine` raises OSError for a file that it cannot read."""
+        """Open the facts of `store`, which from now on asks them what joins; nothing is read yet.
+
+        `examine` raises OSError for a file that it cannot read.
+        """
         self._store = store
+        store.known = self.known
         self._examine = examine
         self._hours: OrderedDict[_Key, _Hour] = OrderedDict()
         self._cached_facts = 0
@@ -98,6 +109,22 @@ class FactsStore:
             known = self._look(key).facts
             found.update((segment.hash, known[segment.hash]) for segment in wanted if segment.hash in known)
         return found
+
+    def settle(self, channel: str, quality: str, cover: Callable[[], BestSequence]) -> BestSequence:
+        """Give what `cover` gives when those segments are probed on whose timestamps it depends.
+
+        At most _MOST_DOUBTS are probed, the newest; of the others the names decide. `cover` asks the store what is
+        known each time it is called.
+        """
+        left = _MOST_DOUBTS
+        for _ in range(_ROUNDS):
+            sequence = cover()
+            known = self._store.joins(channel, quality)
+            unknown = [segment for segment in sequence.doubts if known.facts(segment) is None][-left:] if left else []
+            if not self.probe_missing(channel, quality, unknown):
+                return sequence
+            left -= len(unknown)
+        return cover()
 
     def _probe(self, key: _Key, segments: Iterable[Segment]) -> None:
         """Probe those of `segments` that no other thread or process has probed in the meantime."""

@@ -91,7 +91,7 @@ def plan(reading: Reading, ranges: Sequence[Range]) -> SplicePlan:
 
 async def splice(reading: Reading, planned: SplicePlan, progress: Done | None = None) -> AsyncGenerator[Packets, None]:
     """Make the video, in parts as they become ready. Raises FfmpegError, UnreadableSegmentError or OSError."""
-    splicer = Splicer(planned.pieces[0].stretch.programme)
+    splicer = Splicer(planned.pieces[0].stretch.programme, planned.lead)
     written, whole = 0, sum(piece.last - piece.first for piece in planned.pieces)
     for piece in planned.pieces:
         splicer.begin()

@@ -18,7 +18,7 @@ from common.pieces import Encode, Piece
 from common.programme import Elementary, Programme, programme_packets
 from common.scan import Stretch
 from common.sound import SoundFrame, sound_frames
-from common.ticks import WRAP
+from common.ticks import TICKS, WRAP
 from common.transport import (
     Headers,
     Packets,
@@ -35,6 +35,13 @@ from common.transport import (
     shift,
     write_pcr,
 )
+
+# So often a decoder that has just come is told what there is.
+_TABLES_EVERY = TICKS // 2
+
+# There is no time before the beginning in which what is due there could arrive. So the clock hardly moves at first, by
+# a tick in so many, until all arrives as early as it should.
+_AT_FIRST = 500
 
 # Before all that has a time: the rest of what began before.
 _FIRST = -(1 << 62)
@@ -176,13 +183,15 @@ class _Track:
 class Splicer:
     """Writes one video as transport packets, piece after piece: it knows what counters and sounds have come to.
 
-    `programme`: what the first piece begins with.
+    `programme`: what the first piece begins with. `lead`: by how many ticks all arrives before it is due, at most.
     """
 
     programme: Programme
+    lead: int
     _counters: dict[int, int] = field(default_factory=dict)
     _tracks: dict[int, _Track] = field(default_factory=dict)
     _lag: int | None = None
+    _tables_due: int = 0
 
     def __post_init__(self) -> None:
         self.programme = replace(self.programme, pcr_pid=_main(self.programme).pid)
@@ -218,7 +227,7 @@ class Splicer:
         return kept if source.pcr_pid == main else self._with_clock(kept)
 
     def _set_clock(self, packets: Packets, rows: Rows, starts: PesStarts, step: int) -> None:
-        """Let the clock of a segment, retimed already, begin with the piece, and never come after a picture's time."""
+        """Let the clock of a segment, retimed already, lead as at the start of the piece, and never lag behind."""
         timed = starts.pts >= 0
         if not len(rows) or not timed.any():
             return
@@ -227,7 +236,8 @@ class Splicer:
         lags = (due - read_pcr(packets, rows)) % WRAP
         if self._lag is None:
             self._lag = int(lags[0])
-        write_pcr(packets, rows, due - np.maximum(distances(np.int64(self._lag), lags), 0))
+        ahead = np.maximum(distances(np.int64(self._lag), lags) + self.lead, 0)
+        write_pcr(packets, rows, np.maximum(due - ahead, due // _AT_FIRST))
 
     def _with_clock(self, packets: Packets) -> Packets:
         """Give packets a clock of their own, where it came in a stream of its own before: at each picture."""
@@ -237,7 +247,8 @@ class Splicer:
         counters = packets[starts.rows[timed], 3] - 1 & 0x0F
         clock = np.concatenate([pcr_packet(main, 0, {})] * int(timed.sum()))
         clock[:, 3] |= counters
-        write_pcr(clock, np.arange(len(clock)), starts.dts[timed])
+        due = starts.dts[timed]
+        write_pcr(clock, np.arange(len(clock)), np.maximum(due - self.lead, due // _AT_FIRST))
         return np.insert(packets, starts.rows[timed], clock, axis=0)
 
     # Segments that are taken apart --------------------------------------------------------------------------------
@@ -324,8 +335,14 @@ class Splicer:
 
     def write(self, unit: Unit) -> Packets:
         """Write a unit, with the video's clock where that belongs."""
-        pcr = unit.pes.dts if unit.pid == self.programme.pcr_pid else None
-        return write_pes(unit.pid, unit.pes, self._counters, pcr=pcr, random_access=unit.entry)
+        if unit.pid != self.programme.pcr_pid or unit.pes.dts is None:
+            return write_pes(unit.pid, unit.pes, self._counters, random_access=unit.entry)
+        pcr = max(unit.pes.dts - self.lead, unit.pes.dts // _AT_FIRST)
+        packets = write_pes(unit.pid, unit.pes, self._counters, pcr=pcr, random_access=unit.entry)
+        if unit.time < self._tables_due:
+            return packets
+        self._tables_due = unit.time + _TABLES_EVERY
+        return np.concatenate([self.tables(), packets])
 
 
 def _others(piece: Piece, found: Iterable[Pes], pid: int) -> Iterator[Unit]:

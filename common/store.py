@@ -7,24 +7,27 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import structlog
 
 from common import metrics
-from common.coverage import BestSequence, HourCandidates, best_sequence, cover_hour
+from common.coverage import SAME_MOMENT, BestSequence, HourCandidates, best_sequence, cover_hour
 from common.dateutil import HOUR, floor_hour, hour_name, hours_touching, parse_hour
 from common.errors import UserError
+from common.facts import Facts, joins
 from common.segments import (
     SUFFIXES,
     TOMBSTONE_SUFFIX,
     Arrival,
     Segment,
     SegmentType,
+    hour_of,
     parse_names,
     stem,
     tombstone_name,
@@ -68,20 +71,35 @@ class _Stamp(NamedTuple):
     changed_ns: int
 
 
+# Gives what is known of the segments in an hour (channel, quality, first moment), by hash.
+Known = Callable[[str, str, datetime], Mapping[str, Facts]]
+
+_NOTHING_KNOWN: Mapping[str, Facts] = MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class _CachedHour:
-    """What an hour held at its last reading; no `stamp` if its folder may have changed since without showing it."""
+    """What an hour held at its last reading; no `stamp` if its folder may have changed since without showing it.
+
+    `unknown` are the contents of which nothing was known then, and whose timestamps would have had a say.
+    """
 
     stamp: _Stamp | None
     candidates: HourCandidates
+    unknown: frozenset[str]
 
 
 class Store:
-    """The recordings below one base folder: BASE/<channel>/<quality>/<hour>/<segment>."""
+    """The recordings below one base folder: BASE/<channel>/<quality>/<hour>/<segment>.
+
+    `known` is asked where names leave it open whether segments join; whoever has facts of the segments sets it, as a
+    FactsStore does.
+    """
 
     def __init__(self, base: Path) -> None:
         """Open the store; nothing is read or made yet."""
         self.base = base
+        self.known: Known = lambda _channel, _quality, _hour: _NOTHING_KNOWN
         self._hours: OrderedDict[tuple[str, str, datetime], _CachedHour] = OrderedDict()
         self._cached_segments = 0
         self._lock = threading.Lock()
@@ -124,7 +142,10 @@ class Store:
         return self.folder(channel, quality) / segment.hour / segment.name
 
     def candidates(self, channel: str, quality: str, hour: datetime) -> HourCandidates:
-        """Give what an hour (its first moment) holds; as long as its folder does not change, the same object."""
+        """Give what an hour (its first moment) holds; as long as its folder does not change, the same object.
+
+        If it left a doubt, it is another one as soon as more is known of the segments concerned.
+        """
         folder = self.folder(channel, quality) / hour_name(hour)
         key = (channel, quality, hour)
         looked_ns = time.time_ns()
@@ -135,17 +156,28 @@ class Store:
             cached = self._hours.get(key)
             if cached is not None and cached.stamp == stamp:
                 self._hours.move_to_end(key)
-                return cached.candidates
-        fresh = cover_hour(self._visible(folder, channel, quality), lambda segment: size_of(f"{folder}/{segment.name}"))
+        if cached is not None and cached.stamp == stamp and not self._has_learnt(key, cached.unknown):
+            return cached.candidates
+        visible = self._visible(folder, channel, quality)
+        joins = self.joins(channel, quality)
+        fresh = cover_hour(visible, lambda segment: size_of(f"{folder}/{segment.name}"), joins)
         _count_passed_over(channel, quality, fresh, cached)
         settled = looked_ns - stamp.changed_ns > _CLOCK_TICK_NS
-        return self._keep(key, _CachedHour(stamp if settled else None, fresh))
+        unknown = frozenset(segment.hash for segment in fresh.alone.doubts if joins.facts(segment) is None)
+        return self._keep(key, _CachedHour(stamp if settled else None, fresh, unknown))
+
+    def _has_learnt(self, key: tuple[str, str, datetime], unknown: frozenset[str]) -> bool:
+        return bool(unknown) and not unknown.isdisjoint(self.known(*key))
+
+    def joins(self, channel: str, quality: str) -> "KnownJoins":
+        """Tell, by what is known now, whether the media of two segments runs on; for one piece of work."""
+        return KnownJoins(lambda hour: self.known(channel, quality, hour))
 
     def _keep(self, key: tuple[str, str, datetime], entry: _CachedHour) -> HourCandidates:
         """Remember an hour; if another thread has read the same in the meantime, its object stays the one for all."""
         with self._lock:
             old = self._hours.pop(key, None)
-            if old is not None and old.stamp is not None and old.stamp == entry.stamp:
+            if old is not None and old.stamp is not None and (old.stamp, old.unknown) == (entry.stamp, entry.unknown):
                 entry = old
             self._cached_segments += len(entry.candidates.segments) - (len(old.candidates.segments) if old else 0)
             self._hours[key] = entry
@@ -176,14 +208,17 @@ class Store:
         """
         hours = self.hours_for(channel, quality, start, end)
         covered = (self.candidates(channel, quality, hour) for hour in hours)
-        return best_sequence(covered, start, end, allow_holes=allow_holes)
+        return best_sequence(covered, start, end, allow_holes=allow_holes, joins=self.joins(channel, quality))
 
     def hours_for(self, channel: str, quality: str, start: datetime, end: datetime) -> list[datetime]:
-        """Give the hours that a range may touch, and the one before it: those that exist, or all if they are few."""
-        first = floor_hour(start) - HOUR
+        """Give the hours on which a range may depend: those that exist, or all if they are few.
+
+        They are those that it touches, the one before it, and that of the segment which follows it closely.
+        """
+        first, last = floor_hour(start) - HOUR, end + SAME_MOMENT
         if end - start <= _LONG_RANGE:
-            return [first, *hours_touching(start, end)]
-        return [hour for hour in map(parse_hour, self.hours(channel, quality)) if first <= hour <= end]
+            return [first, *hours_touching(start, last)]
+        return [hour for hour in map(parse_hour, self.hours(channel, quality)) if first <= hour <= last]
 
     def changed_since(self, channel: str, quality: str, hour: datetime, moment: datetime) -> bool:
         """Tell whether an hour's folder may have changed since a moment (aware UTC); False if there is none."""
@@ -196,19 +231,19 @@ class Store:
 
     def span(self, channel: str, quality: str) -> tuple[datetime, datetime] | None:
         """Give the start of the first segment and the end of the last, or None if nothing is recorded."""
-        hours = [parse_hour(name) for name in self.hours(channel, quality)]
-        first = next(self._some(channel, quality, iter(hours)), None)
-        last = next(self._some(channel, quality, reversed(hours)), None)
+        names = self.hours(channel, quality)
+        first = next(self._some(channel, quality, names), None)
+        last = next(self._some(channel, quality, reversed(names)), None)
         return None if first is None or last is None else (first[0].start, last[-1].end)
 
     def first_start(self, channel: str, quality: str) -> datetime | None:
-        """Give the start of the first segment, or None if nothing is recorded."""
-        hours = (parse_hour(name) for name in self.hours(channel, quality))
-        first = next(self._some(channel, quality, hours), None)
+        """Give the start of the first segment, or None if nothing is recorded; the last hours are not looked at."""
+        first = next(self._some(channel, quality, self.hours(channel, quality)), None)
         return None if first is None else first[0].start
 
-    def _some(self, channel: str, quality: str, hours: Iterator[datetime]) -> Iterator[tuple[Segment, ...]]:
-        return (found for hour in hours if (found := self.candidates(channel, quality, hour).segments))
+    def _some(self, channel: str, quality: str, hours: Iterable[str]) -> Iterator[tuple[Segment, ...]]:
+        covered = (self.candidates(channel, quality, parse_hour(name)) for name in hours)
+        return (hour.segments for hour in covered if hour.segments)
 
     def check_writable(self) -> None:
         """Make the base folder if need be. Raises UserError if it cannot be made or written to."""
@@ -234,6 +269,27 @@ class Store:
 
 
 _EMPTY = cover_hour((), lambda _: 0)
+
+
+class KnownJoins:
+    """Tells by the facts known whether the media of two segments runs on: a MediaJoins. Each hour is looked up once."""
+
+    def __init__(self, known: Callable[[datetime], Mapping[str, Facts]]) -> None:
+        """Have looked at nothing yet; `known` gives the facts of an hour (its first moment)."""
+        self._known = known
+        self._hours: dict[datetime, Mapping[str, Facts]] = {}
+
+    def __call__(self, earlier: Segment, later: Segment) -> bool | None:
+        """Answer; None if either is not known."""
+        before, after = self.facts(earlier), self.facts(later)
+        return None if before is None or after is None else joins(before, after)
+
+    def facts(self, segment: Segment) -> Facts | None:
+        """Give the facts of a segment as they were when its hour was first asked for."""
+        hour = hour_of(segment)
+        if hour not in self._hours:
+            self._hours[hour] = self._known(hour)
+        return self._hours[hour].get(segment.hash)
 
 
 class HourWatch:

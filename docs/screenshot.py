@@ -83,6 +83,8 @@ async def main(target: Path, segments: int) -> None:
             await page.keyboard.press("i")
             await watched(page, 5.0)
             await page.keyboard.press("o")
+            for picture in ("#start-still", "#end-still", "#sound"):
+                await page.locator(picture).wait_for()
             await page.screenshot(path=target)
             await browser.close()
 

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from common.dateutil import HOUR, format_utc, hours_touching
 from common.errors import UserError
 from common.options import base_dir_option, option
 from common.segments import SegmentType
+from common.sidecar import FactsStore
 from common.store import Store
 from respool.arguments import Recording, RecordingType, TimeType, recorded_span, said_plainly
 
@@ -120,10 +122,12 @@ def _range(
 
 
 def _pictures(store: Store, recording: Recording, start: datetime, end: datetime) -> Iterator[HourPicture]:
+    facts = FactsStore(store)
     for hour in hours_touching(start, end):
         first, last = max(hour, start), min(hour + HOUR, end)
         if first < last:
-            yield picture_hour(hour, store.sequence(*recording, first, last))
+            sequence = facts.settle(*recording, partial(store.sequence, *recording, first, last))
+            yield picture_hour(hour, sequence)
 
 
 def _as_json(recording: Recording, start: datetime, end: datetime, hours: list[HourPicture]) -> dict[str, Any]:

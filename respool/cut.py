@@ -18,6 +18,7 @@ from common.errors import UserError
 from common.ffmpeg import FfmpegError
 from common.options import base_dir_option, option
 from common.pieces import CannotSpliceError
+from common.sidecar import FactsStore
 from common.smart import UnreadableSegmentError
 from common.store import Store
 from common.ticks import TICKS
@@ -69,10 +70,10 @@ def cli(
 async def _cut(store: Store, order: Order, kind: CutType, output: Path, done: Callable[[float], None]) -> str:
     """Make the video, and say what it holds."""
     if kind is CutType.ROUGH:
-        gathered = gather(store, order, context=timedelta(0))
+        gathered = gather(store, FactsStore(store), order, context=timedelta(0))
         await make_rough(gathered, output, done)
         return f"from {sum(len(wanted.segments) for wanted in gathered.ranges)} segments"
-    reading, planned = prepare(store, order)
+    reading, planned = prepare(store, FactsStore(store), order)
     await make(reading, planned, output, done)
     return f"in {planned.frames:,} frames, {planned.duration / TICKS:.3f} seconds"
 

@@ -81,8 +81,9 @@ async def _run_services(config: Config, dsn: str, stop: asyncio.Event) -> None:
             channels = (f"{_DEMO}={await _start_demo(config, group, stop)}",)
         common = ["--base-dir", str(config.data / "segments"), "--log-level", config.log_level]
         address = ["--host", config.host, "--port", str(config.port)]
+        shown = ["--templates", str(config.data / "templates")]
         record = [*common, "--qualities", config.qualities, *channels]
-        group.create_task(supervise("restreamer", [*common, *address], stop, stop_seconds=_STOP_SECONDS))
+        group.create_task(supervise("restreamer", [*common, *address, *shown], stop, stop_seconds=_STOP_SECONDS))
         group.create_task(supervise("downloader", record, stop, stop_seconds=_STOP_SECONDS))
         group.create_task(_announce(dsn, config.page, stop))
         group.create_task(_tell(config, [channel.partition("=")[0] for channel in channels], stop))

@@ -15,12 +15,13 @@ from common.coverage import ContainsHolesError
 from common.cuts import CutType, NothingRecordedError, file_time
 from common.cutting import Order, gather, make, prepare
 from common.pieces import CannotSpliceError
+from common.sidecar import FactsStore
 from common.smart import UnreadableSegmentError, splice
 from common.store import Store
 from common.web import RequestError
 from restreamer.disk import off_loop
 from restreamer.files import send_file
-from restreamer.keys import STORE
+from restreamer.keys import FACTS, STORE
 from restreamer.limits import PIECE_BYTES, taking
 from restreamer.params import parse_cut
 
@@ -53,10 +54,10 @@ def _headers(order: Order) -> dict[str, str]:
     }
 
 
-async def _planned(work: Callable[[Store, Order], T], request: web.Request, order: Order) -> T:
+async def _planned(work: Callable[[Store, FactsStore, Order], T], request: web.Request, order: Order) -> T:
     """Look up what a cut needs, with an answer for whatever is wrong with it."""
     try:
-        return await off_loop(lambda: work(request.app[STORE], order))
+        return await off_loop(lambda: work(request.app[STORE], request.app[FACTS], order))
     except ContainsHolesError as error:
         raise RequestError(f"{error} Add allow_holes=true to leave out what is missing.", status=406) from error
     except NothingRecordedError as error:
@@ -79,8 +80,8 @@ async def _send_rough(request: web.Request, order: Order) -> web.StreamResponse:
     return response
 
 
-def _rough(store: Store, order: Order) -> tuple[list[Path], int]:
-    gathered = gather(store, order, context=timedelta(0))
+def _rough(store: Store, facts: FactsStore, order: Order) -> tuple[list[Path], int]:
+    gathered = gather(store, facts, order, context=timedelta(0))
     paths = [gathered.reading.path(segment) for wanted in gathered.ranges for segment in wanted.segments]
     return paths, sum(path.stat().st_size for path in paths)
 

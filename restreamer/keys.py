@@ -8,6 +8,7 @@ from restreamer.answers import Flights
 from restreamer.live import LiveLists
 from restreamer.prober import Prober
 from restreamer.rendered import RenderedHours
+from restreamer.templates import Templates
 
 STORE = web.AppKey("store", Store)
 LIVE = web.AppKey("live", LiveLists)
@@ -15,6 +16,7 @@ FLIGHTS = web.AppKey("flights", Flights)
 RENDERED = web.AppKey("rendered", RenderedHours)
 FACTS = web.AppKey("facts", FactsStore)
 PROBER = web.AppKey("prober", Prober)
+TEMPLATES = web.AppKey("templates", Templates)
 
 # The location at which a server in front has the store, if it sends segments for us.
 ACCEL_PREFIX: web.AppKey[str | None] = web.AppKey("accel_prefix")

@@ -14,7 +14,16 @@ from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from operator import attrgetter
 
-from common.coverage import JOIN_TOLERANCE, SAME_MOMENT, BestSequence, Hole, merit
+from common.coverage import (
+    JOIN_TOLERANCE,
+    SAME_MOMENT,
+    BestSequence,
+    Hole,
+    MediaJoins,
+    bridges,
+    merit,
+    names_only,
+)
 from common.segments import Arrival, Segment, SegmentType
 
 # What is missing at the live edge, or came broken, may only be late: segments are fetched side by side, and again when
@@ -43,10 +52,12 @@ class Ledger:
 
     `first` is the Media Sequence Number of the first entry that is still listed, `first_break` its Discontinuity
     Sequence Number: how many breaks have been removed with the entries before it. `breaks` tells of two segments whose
-    times join whether the media breaks between them all the same.
+    times join whether the media breaks between them all the same; `joins` of two whose times do not, whether the media
+    runs on. Both must know by then what they will ever know, since what is listed stays.
     """
 
     breaks: Callable[[Segment, Segment], bool]
+    joins: MediaJoins = names_only
     entries: list[Entry] = field(default_factory=list)
     first: int = 0
     first_break: int = 0
@@ -96,16 +107,23 @@ class Ledger:
         """Tell whether there is nothing to wait for: it is whole and joins, or has come too late for its place."""
         if not self.entries:
             return False
-        gap = segment.start - self.entries[-1].segment.end
-        return gap < -JOIN_TOLERANCE or (gap <= JOIN_TOLERANCE and segment.type is SegmentType.FULL)
+        if self._follows(segment):
+            return segment.type is SegmentType.FULL
+        return segment.start < self.entries[-1].segment.end
 
     def _is_passed_over(self, nearest: Arrival) -> bool:
         if nearest.hidden is not None and nearest.hidden <= self._time:
             return True
         if not self.entries:
             return False
-        gap = nearest.segment.start - self.entries[-1].segment.end
-        return gap < -JOIN_TOLERANCE or (gap > JOIN_TOLERANCE and self._is_listed_nearby(nearest.segment))
+        if self._follows(nearest.segment):
+            return False
+        return nearest.segment.start < self.entries[-1].segment.end or self._is_listed_nearby(nearest.segment)
+
+    def _follows(self, segment: Segment) -> bool:
+        """Tell whether it joins the last one listed: by their times or, where these leave a doubt, by the media."""
+        last = self.entries[-1].segment
+        return abs(segment.start - last.end) <= JOIN_TOLERANCE or bridges(last, segment, self.joins) is True
 
     def _is_listed_nearby(self, segment: Segment) -> bool:
         """Tell whether its content is listed under another start time a few seconds before."""
@@ -116,7 +134,7 @@ class Ledger:
         if not self.entries:
             return False
         last = self.entries[-1].segment
-        if last.type is not SegmentType.FULL or segment.start - last.end > JOIN_TOLERANCE:
+        if last.type is not SegmentType.FULL or not self._follows(segment):
             return True
         return self.breaks(last, segment)
 
@@ -126,12 +144,14 @@ def open_ledger(
     at: Callable[[Segment], datetime],
     opened: datetime,
     breaks: Callable[[Segment, Segment], bool],
+    joins: MediaJoins = names_only,
 ) -> Ledger:
     """Open a ledger with the best sequence of what was there at `opened`, up to its live edge.
 
-    `at` tells when a segment arrived; it is asked only for those of the last minutes.
+    `at` tells when a segment arrived; it is asked only for those of the last minutes. `joins` is what the sequence was
+    made by.
     """
-    ledger = Ledger(breaks)
+    ledger = Ledger(breaks, joins)
     items = list(sequence)
     edge = _edge(items, at, opened)
     broken = False

@@ -3,15 +3,19 @@
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import wraps
+from typing import Any, TypeVar
 
 from aiohttp import web
 
+from common.levels import Size
 from common.web import Handler, RequestError
+
+T = TypeVar("T")
 
 # No playlist or cut is longer, by whatever name it is asked for: a month of segments of two seconds is 1.3 million.
 LONGEST_RANGE = timedelta(days=31)
@@ -20,6 +24,17 @@ LONGEST_RANGE = timedelta(days=31)
 # processor; a cut is read from the disk as fast as its client takes it.
 MOST_PLAYLISTS = 64
 MOST_CUTS = 16
+
+# Frames, thumbnails and waveforms being made: so many are patient with each other where ffmpeg runs a few at a time.
+MOST_PICTURES = 16
+
+# Some seconds of work for each hour.
+LONGEST_WAVEFORM = timedelta(hours=6)
+# Of pictures whose size can be asked for: a screen of 4K and more.
+LARGEST_PICTURE = Size(4096, 2160)
+
+# How soon it is noticed that a client has left, for whom a picture is being made.
+_LOOK_SECONDS = 0.2
 
 # A client takes at least so much ...
 PIECE_BYTES = 1 << 20
@@ -50,6 +65,24 @@ async def taking(request: web.Request) -> AsyncIterator[asyncio.WriteTransport]:
     except ConnectionError:
         transport.abort()
         raise
+
+
+async def while_there(request: web.Request, work: Coroutine[Any, Any, T]) -> T:
+    """Do the work as long as the client waits for it: what nobody waits for must not keep others waiting.
+
+    Raises ConnectionResetError, the work cancelled, once the client has left.
+    """
+    task = asyncio.create_task(work)
+    try:
+        while not task.done():
+            if request.transport is None or request.transport.is_closing():
+                raise ConnectionResetError("The client has left.")
+            await asyncio.wait({task}, timeout=_LOOK_SECONDS)
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
 
 @dataclass(slots=True)

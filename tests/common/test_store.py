@@ -16,6 +16,7 @@ from common import store as store_module
 from common.coverage import ContainsHolesError, Hole
 from common.dateutil import HOUR
 from common.errors import UserError
+from common.facts import Facts, Format, Track, TrackKind
 from common.segments import Segment, SegmentType, make_segment, parse_names, tombstone_name
 from common.store import BadPathError, Store, component
 
@@ -63,6 +64,7 @@ def test_what_is_recorded_is_listed(store: Store) -> None:
     assert store.hours("chan", "source") == ["2026-03-01T12", "2026-03-01T13"]
     assert store.names("chan", "source", "2026-03-01T12") == [seg("12:00:00", 2.0).name, seg("12:00:02", 2.0).name]
     assert store.span("chan", "source") == (at("12:00:00"), at("13:00:02"))
+    assert store.first_start("chan", "source") == at("12:00:00")
 
 
 def test_the_unknown_is_empty(store: Store) -> None:
@@ -291,6 +293,88 @@ def test_threads_read_while_others_write(store: Store) -> None:
             put(store, segment)
         done.set()
         assert all(readers)
+
+
+# What is known of the media -----------------------------------------------------------------------------------------
+
+
+class Knowledge:
+    """Facts of the segments of one hour, as they become known; it counts how often it is asked."""
+
+    def __init__(self, store: Store) -> None:
+        self.facts: dict[str, Facts] = {}
+        self.asked = 0
+        store.known = self.known
+
+    def known(self, channel: str, quality: str, hour: datetime) -> dict[str, Facts]:
+        self.asked += 1
+        return self.facts if hour == NOON else {}
+
+    def learn(self, *segments: Segment) -> None:
+        """Know of segments that their media runs on from one to the next, two seconds each."""
+        for number, segment in enumerate(segments, start=len(self.facts)):
+            times = (number * 180_000, (number + 1) * 180_000)
+            self.facts[segment.hash] = Facts(1, (Track(Format(TrackKind.VIDEO), *times),), key_frame=True)
+
+
+def test_what_becomes_known_of_the_media_is_taken_up(store: Store) -> None:
+    """An hour with a doubt is the same object until more is known of what the doubt is about, and then another."""
+    knowledge = Knowledge(store)
+    segments = [seg("12:00:00", 2.0), seg("12:00:02.300", 2.0, content="x"), seg("12:00:04", 2.0)]
+    put(store, *segments)
+    settle(store)
+    doubtful = store.candidates("chan", "source", NOON)
+    assert [hole for _, hole in doubtful.alone.holes] == [Hole(at("12:00:02"), at("12:00:02.300"))]
+    assert doubtful.alone.overlapped == 1
+    knowledge.learn(seg("12:59:58", 2.0))
+    assert store.candidates("chan", "source", NOON) is doubtful
+    knowledge.learn(*segments)
+    told = store.candidates("chan", "source", NOON)
+    assert told.alone.segments == tuple(segments)
+    assert (told.alone.holes, told.alone.doubts) == ((), ())
+    assert store.sequence("chan", "source", NOON, at("12:00:06")).holes == []
+    asked = knowledge.asked
+    assert store.candidates("chan", "source", NOON) is told
+    assert knowledge.asked == asked
+
+
+def test_a_clean_hour_does_not_ask_what_is_known(store: Store) -> None:
+    """An hour that left no doubt is neither worked out again nor asked about, whatever becomes known of it."""
+    knowledge = Knowledge(store)
+    segments = [seg(f"12:00:{n:02}", 2.0) for n in range(0, 10, 2)]
+    put(store, *segments)
+    settle(store)
+    clean = store.candidates("chan", "source", NOON)
+    knowledge.learn(*segments)
+    assert store.candidates("chan", "source", NOON) is clean
+    assert store.sequence("chan", "source", NOON, at("12:00:09")).hours[0] is clean.alone
+    assert knowledge.asked == 0
+
+
+def test_what_cannot_be_read_as_media_is_not_asked_about_again(store: Store) -> None:
+    """Segments that are known to be no media leave the names to decide, once and for all."""
+    knowledge = Knowledge(store)
+    segments = [seg("12:00:00", 2.0), seg("12:00:02.300", 2.0, content="x")]
+    put(store, *segments)
+    knowledge.facts = {segment.hash: Facts(1, error="It is empty.") for segment in segments}
+    settle(store)
+    asked, kept = knowledge.asked, store.candidates("chan", "source", NOON)
+    assert len(kept.alone.holes) == 1
+    assert store.candidates("chan", "source", NOON) is kept
+    assert knowledge.asked == asked
+
+
+def test_the_seam_of_two_hours_asks_what_is_known(store: Store) -> None:
+    """Facts of both hours tell whether the last segment of one joins the first of the next."""
+    last, first = seg("11:59:57.700", 2.0), seg("12:00:00", 2.0)
+    put(store, last, first)
+    start, end = at("11:59:57.700"), at("12:00:02")
+    facts = [Facts(1, (Track(Format(TrackKind.VIDEO), *times),)) for times in ((0, 180_000), (180_000, 360_000))]
+    assert len(store.sequence("chan", "source", start, end).holes) == 1
+    known = {last.hour: {last.hash: facts[0]}, first.hour: {first.hash: facts[1]}}
+    store.known = lambda channel, quality, hour: known.get(f"{hour:%Y-%m-%dT%H}", {})
+    assert store.sequence("chan", "source", start, end, allow_holes=False).segments == [last, first]
+    assert store.sequence("chan", "source", start, at("11:59:59.900"), allow_holes=False).segments == [last]
 
 
 # Sequences ----------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import pytest
 
 from common.cuts import VideoRange
 from common.cutting import Order, prepare
+from common.sidecar import FactsStore
 from common.smart import splice
 from common.verify import Expected, VerificationError, expected_of, verify
 from marked import TICKS, SourceKind
@@ -115,7 +116,7 @@ def test_other_containers_pass(source: Source, tmp_path: Path, suffix: str) -> N
 async def test_a_cut_of_ours_passes_as_planned(source: Source, tmp_path: Path) -> None:
     """What a plan promises is what the cut is, across two ranges too; what it does not promise, it is not."""
     ranges = (VideoRange(source.at(11), source.at(100)), VideoRange(source.at(120), source.at(175)))
-    reading, plan = prepare(source.store, Order(source.channel, source.quality, ranges))
+    reading, plan = prepare(store := source.store, FactsStore(store), Order(source.channel, source.quality, ranges))
     made = tmp_path / "cut.ts"
     async with aclosing(splice(reading, plan)) as parts:
         made.write_bytes(b"".join([packets.tobytes() async for packets in parts]))

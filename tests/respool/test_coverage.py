@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.coverage import BestSequence, best_sequence, cover_hour
+from common.recording import SegmentWriter
 from common.segments import Segment, SegmentType, make_segment
 from common.store import Store
 from respool.coverage import cli, picture_hour
@@ -174,6 +175,17 @@ def test_picture_of_a_recording(base: Path) -> None:
     assert lines[5] == "20:00 " + "█" * 30 + " " * 30 + "   100%      0"
     assert lines[7] == "█ complete   ▓ suspect or partial   ▒ with holes   · nothing"
     assert max(map(len, lines)) <= 80
+
+
+def test_a_step_of_the_clock_is_no_hole(tmp_path: Path, stream: list[bytes]) -> None:
+    """Where only the names leave a gap, and the media runs on, all is covered; where something is missing it is not."""
+    for seconds, content in ((0, stream[0]), (2.3, stream[1]), (4.3, stream[2]), (8, stream[4])):
+        writer = SegmentWriter(Store(tmp_path), "demo", "source", HOUR + seconds * SECOND, 2 * SECOND)
+        writer.write(content)
+        writer.commit(FULL)
+    [hour] = as_json(tmp_path)["hours"]
+    assert hour["segments"] == {"full": 4}
+    assert [hole["end"] for hole in hour["holes"]] == ["2026-03-01T18:00:08.000000Z"]
 
 
 def test_json_of_a_recording(base: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from structlog.testing import capture_logs
 
 from common.recording import SegmentWriter
 from common.segments import SegmentType
@@ -60,7 +61,8 @@ def arguments(base: Path, output: Path, *more: str, of: str = "demo/source", tim
 
 
 def cut(base: Path, output: Path, *more: str, of: str = "demo/source", times: Times = RANGE) -> Result:
-    return CliRunner().invoke(cli, arguments(base, output, *more, of=of, times=times))
+    with capture_logs():  # the contents are no media, which is said to standard error
+        return CliRunner().invoke(cli, arguments(base, output, *more, of=of, times=times))
 
 
 def refused(result: Result, sentence: str) -> None:
@@ -102,6 +104,15 @@ def test_hole_is_refused(base: Path, output: Path) -> None:
         "Add --allow-holes to leave out what is missing.",
     )
     assert beside(output) == []
+
+
+@pytest.mark.parametrize("step", ["18:30:04.300", "18:30:03.700"])
+def test_a_step_of_the_clock_is_no_hole(tmp_path: Path, output: Path, stream: list[bytes], step: str) -> None:
+    """Where only the names leave a gap or an overlap, and the media runs on, a cut has all of it."""
+    for clock, content in zip(("18:30:00", "18:30:02", step), stream, strict=False):
+        record(tmp_path / "base", clock, content)
+    assert cut(tmp_path / "base", output, times=("2026-03-01T18:30:00Z", f"2026-03-01T{step}Z")).exit_code == 0
+    assert output.read_bytes() == b"".join(stream[:3])
 
 
 def test_holes_are_left_out_if_allowed(base: Path, output: Path) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from common.coverage import JOIN_TOLERANCE, best_sequence, cover_hour
+from common.coverage import JOIN_TOLERANCE, MediaJoins, best_sequence, bridges, cover_hour, names_only
 from common.segments import Arrival, Segment, SegmentType, make_segment
 from restreamer.ledger import EDGE_HELD, Ledger, open_ledger
 
@@ -37,12 +37,20 @@ def second(seconds: float) -> datetime:
     return START + timedelta(seconds=seconds)
 
 
-def opened(arrivals: Iterable[Arrival], at: datetime) -> Ledger:
+def runs_on(earlier: Segment, later: Segment) -> bool:
+    """A medium in which all segments join their neighbours by number, however they are dated."""
+    return round((later.start - START) / LENGTH) - round((earlier.start - START) / LENGTH) == 1
+
+
+media = st.sampled_from([names_only, runs_on])
+
+
+def opened(arrivals: Iterable[Arrival], at: datetime, joins: MediaJoins = names_only) -> Ledger:
     """A ledger that was opened at a moment, and what had come by then."""
     there = [a for a in arrivals if a.at <= at and not (a.hidden and a.hidden <= at)]
     times = {a.segment: a.at for a in there}
-    candidates = cover_hour(times, lambda _: 0)
-    return open_ledger(best_sequence([candidates], START, at), times.__getitem__, at, never)
+    candidates = cover_hour(times, lambda _: 0, joins)
+    return open_ledger(best_sequence([candidates], START, at, joins=joins), times.__getitem__, at, never, joins)
 
 
 def listed(ledger: Ledger) -> list[str]:
@@ -149,6 +157,24 @@ def test_the_same_content_twice_is_listed_once() -> None:
     assert listed(ledger) == ["0", "1", "2", "|4"]
 
 
+def test_what_the_media_joins_is_listed_at_once() -> None:
+    """A step of the clock over which the media runs on is no break, holds nothing back, and drops nothing."""
+    for step in (0.15, -0.15):
+        arrivals = [came(0, 3), came(1 + step, 5), came(2 + step, 7)]
+        ledger = opened(arrivals[:1], second(3), runs_on)
+        ledger.advance(arrivals[1:], second(7))
+        assert listed(ledger) == ["0", f"{1 + step:g}", f"{2 + step:g}"]
+
+
+def test_what_the_media_does_not_join_is_held_back() -> None:
+    """Over a gap in which the media misses something, a list waits and breaks, wherever the clock stands."""
+    ledger = opened([came(0, 3)], second(3), runs_on)
+    ledger.advance([came(2.15, 7), came(3.15, 9)], second(10))
+    assert listed(ledger) == ["0"]
+    ledger.advance([], second(7) + EDGE_HELD)
+    assert listed(ledger) == ["0", "|2.15", "3.15"]
+
+
 @st.composite
 def recordings(draw: st.DrawFn) -> list[Arrival]:
     """Some minutes of a stream: on time, late, missing, twice, broken and replaced, skewed, hidden."""
@@ -187,13 +213,19 @@ def shown(ledger: Ledger) -> list[tuple[int, int, str]]:
 
 
 @settings(max_examples=300)
-@given(recordings(), st.floats(0, 60), st.lists(st.floats(0, 130), max_size=12), st.lists(st.floats(0, 40), max_size=3))
+@given(
+    recordings(),
+    st.floats(0, 60),
+    st.lists(st.floats(0, 130), max_size=12),
+    st.lists(st.floats(0, 40), max_size=3),
+    media,
+)
 def test_players_never_see_anything_but_appends_and_a_shorter_head(
-    arrivals: list[Arrival], opening: float, polls: list[float], deletions: list[float]
+    arrivals: list[Arrival], opening: float, polls: list[float], deletions: list[float], joins: MediaJoins
 ) -> None:
     """Of two successive versions of a playlist, what both list has the same numbers (RFC 8216 §6.2.1, §6.2.2)."""
     at = second(opening)
-    ledger = opened(arrivals, at)
+    ledger = opened(arrivals, at, joins)
     before = shown(ledger)
     last = at
     for moment in sorted({*polls, 200.0}):
@@ -210,11 +242,13 @@ def test_players_never_see_anything_but_appends_and_a_shorter_head(
 
 
 @settings(max_examples=300)
-@given(recordings(), st.floats(0, 60), st.lists(st.floats(0, 130), max_size=12))
-def test_it_is_the_same_however_often_it_is_asked(arrivals: list[Arrival], opening: float, polls: list[float]) -> None:
+@given(recordings(), st.floats(0, 60), st.lists(st.floats(0, 130), max_size=12), media)
+def test_it_is_the_same_however_often_it_is_asked(
+    arrivals: list[Arrival], opening: float, polls: list[float], joins: MediaJoins
+) -> None:
     """Polled often, or worked out at once by another process, a ledger lists the same."""
     at = second(opening)
-    often, once = opened(arrivals, at), opened(arrivals, at)
+    often, once = opened(arrivals, at, joins), opened(arrivals, at, joins)
     last = at
     for moment in sorted({*polls, 200.0}):
         now = max(second(moment), at)
@@ -225,15 +259,18 @@ def test_it_is_the_same_however_often_it_is_asked(arrivals: list[Arrival], openi
 
 
 @settings(max_examples=300)
-@given(recordings(), st.floats(0, 60))
-@example([came(0, 3), came(1, 5)], 0.0)
-def test_what_is_listed_is_in_order_and_does_not_overlap(arrivals: list[Arrival], opening: float) -> None:
+@given(recordings(), st.floats(0, 60), media)
+@example([came(0, 3), came(1, 5)], 0.0, names_only)
+def test_what_is_listed_is_in_order_and_does_not_overlap(
+    arrivals: list[Arrival], opening: float, joins: MediaJoins
+) -> None:
     """Listed segments follow each other; each that does not join the one before it is marked."""
     at = second(opening)
-    ledger = opened(arrivals, at)
+    ledger = opened(arrivals, at, joins)
     ledger.advance([a for a in arrivals if a.at > at], second(200))
     for earlier, later in zip(ledger.entries, ledger.entries[1:], strict=False):
         gap = later.segment.start - earlier.segment.end
-        assert gap >= -JOIN_TOLERANCE
-        assert later.broken == (gap > JOIN_TOLERANCE or earlier.segment.type is not FULL)
+        follows = abs(gap) <= JOIN_TOLERANCE or bridges(earlier.segment, later.segment, joins) is True
+        assert gap >= -JOIN_TOLERANCE or follows
+        assert later.broken == (not follows or earlier.segment.type is not FULL)
     assert not ledger.entries or not ledger.entries[0].broken

@@ -1,5 +1,6 @@
 """The document that describes the routes, and requests made from it: thousands, good and bad, at a real server."""
 
+import io
 import json
 import re
 import subprocess
@@ -17,6 +18,7 @@ import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from schemathesis.checks import CheckContext, CheckFunction
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
@@ -24,9 +26,19 @@ from common.dateutil import hour_name
 from common.recording import SegmentWriter
 from common.segments import SegmentType
 from common.store import Store
+from numbered import put_in_time, ts_segments
 from restreamer.main import make_app
-from restreamer.openapi import ROUTES, document
-from restreamer.params import CUT_PARAMETERS, DELTA_PARAMETER, LISTING_PARAMETERS, RANGE_PARAMETERS
+from restreamer.openapi import ROUTES, UPLOADS, document
+from restreamer.params import (
+    COMPOSE_PARAMETERS,
+    CUT_PARAMETERS,
+    DELTA_PARAMETER,
+    FRAME_PARAMETERS,
+    LISTING_PARAMETERS,
+    RANGE_PARAMETERS,
+    THUMBNAIL_PARAMETERS,
+    WAVEFORM_PARAMETERS,
+)
 
 CANARY = "CANARY-in-a-coal-mine"
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -57,6 +69,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, list[Plac
             writer.write(b"x" * (500 + number))
             segment = writer.commit(SegmentType.PARTIAL if number == 2 else SegmentType.FULL)
             places.append({"channel": channel, "quality": quality, "hour": segment.hour, "name": segment.name})
+    film = put_in_time(store, NOON, ts_segments(folder, seconds=2.0, length=1.0), channel="film")
+    places += [{"channel": "film", "quality": "source", "hour": each.hour, "name": each.name} for each in film]
     hour = store.base / "chan/source" / hour_name(NOON)
     (hour / places[0]["name"]).with_suffix(".tombstone").touch()
     (hour / "what is no segment").write_text(CANARY)
@@ -94,14 +108,21 @@ def test_the_document_has_the_routes_that_there_are() -> None:
 def test_the_document_has_the_parameters_that_there_are() -> None:
     """Each query parameter that is read is in the document, with a sentence, where it is read."""
     found = {
-        path: [parameter["name"] for parameter in item["get"]["parameters"] if parameter["in"] == "query"]
+        path if method == "get" else f"{method} {path}": [
+            parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "query"
+        ]
         for path, item in document()["paths"].items()
+        for method, operation in item.items()
     }
     assert {path: names for path, names in found.items() if names} == {
         "/files/{channel}/{quality}/{hour}": [*LISTING_PARAMETERS],
         "/playlist/{channel}.m3u8": [*RANGE_PARAMETERS],
         "/playlist/{channel}/{quality}.m3u8": [*RANGE_PARAMETERS, DELTA_PARAMETER],
         "/cut/{channel}/{quality}.ts": [*CUT_PARAMETERS],
+        "/frame/{channel}/{quality}.png": [*FRAME_PARAMETERS],
+        "/waveform/{channel}/{quality}.png": [*WAVEFORM_PARAMETERS],
+        "/thumbnail/{channel}/{quality}.png": [*THUMBNAIL_PARAMETERS],
+        "post /thumbnail/{channel}/{quality}.png": [*COMPOSE_PARAMETERS],
     }
 
 
@@ -134,6 +155,10 @@ TIMES = [
     {"start": "0001-01-01T00:00:00Z", "end": "9999-12-31T23:59:59.999999Z"},
     {"start": "2026-03-01T12:00:02Z", "end": "2026-03-01T12:00:00Z"},
 ]
+MOMENTS = ["2026-03-01T12:00:00Z", "2026-03-01T12:00:01.04Z", "2026-03-01T12:00:01.5", "1900-01-01T00:00:00Z"]
+BOXES = ["0,0,64,36", "10,10,100,50", "0,0,0,0", "99999,0,1,1"]
+DROPPED = ("template", "crop", "location")
+PICTURES = [path for path in ROUTES if path.endswith(".png")]
 PAGE_FILES: list[Place] = [{"name": "index.html"}, {"name": "names.js"}, {"name": ".canary"}, {"name": "../main.py"}]
 RANGES = [
     "bytes=0-0",
@@ -153,16 +178,37 @@ NOT_PROMISED: list[CheckFunction] = [positive_data_acceptance, negative_data_rej
 
 GOOD, BAD = schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE
 
-# How many requests are made at a route. Where there is no parameter, few differ; where any text will do, none is bad.
+
+def png(width: int, height: int) -> bytes:
+    """A transparent picture."""
+    file = io.BytesIO()
+    Image.new("RGBA", (width, height)).save(file, "PNG")
+    return file.getvalue()
+
+
+# What is sent: templates, and what is none.
+schemathesis.openapi.media_type(
+    "image/png",
+    st.builds(png, st.integers(1, 64), st.integers(1, 64)) | st.binary(max_size=100) | st.just(png(64, 36)[:-20]),
+)
+
+# How many requests are made at a route. Where there is no parameter, few differ; where any text will do, none is bad; a
+# picture takes its time.
 KINDS = [
-    *((path, GOOD, 200 if "{" in path else 5) for path in ROUTES),
-    *((path, BAD, 75) for path, route in ROUTES.items() if route.query or "{hour}" in path),
+    *(("GET", path, GOOD, 40 if path in PICTURES else 200 if "{" in path else 5) for path in ROUTES),
+    *(
+        ("GET", path, BAD, 40 if path in PICTURES else 75)
+        for path, route in ROUTES.items()
+        if route.query or "{hour}" in path
+    ),
+    *(("POST", path, mode, 40) for path in UPLOADS for mode in (GOOD, BAD)),
 ]
 
 
 def lead_somewhere(case: Case, places: list[Place], data: st.DataObject) -> None:
     """Put what is recorded into a request, here and there: of names made from nothing, nothing is known."""
-    place = data.draw(st.sampled_from(places if "channel" in case.path_parameters else PAGE_FILES))
+    known = [place for place in places if case.path not in PICTURES or place["channel"] == "film"]
+    place = data.draw(st.sampled_from(known if "channel" in case.path_parameters else PAGE_FILES))
     for name in case.path_parameters:
         if data.draw(st.integers(0, 9)):
             case.path_parameters[name] = quote(place[name], safe="")
@@ -170,17 +216,22 @@ def lead_somewhere(case: Case, places: list[Place], data: st.DataObject) -> None
     if times and case.path.startswith("/cut") and data.draw(st.booleans()):  # a cut has either one range or some
         case.query = {name: value for name, value in case.query.items() if name != "range"} | times
     case.query.update((name, times[name]) for name in {*case.query} & {*times})
+    for name, values in (("timestamp", MOMENTS), ("crop", BOXES), ("location", BOXES)):
+        if name in case.query and data.draw(st.integers(0, 3)):
+            case.query[name] = data.draw(st.sampled_from(values))
+    for name in data.draw(st.sampled_from([(), DROPPED])):
+        case.query.pop(name, None)
     if "Range" in case.headers:
         case.headers["Range"] = data.draw(st.sampled_from(RANGES))
 
 
-@pytest.mark.parametrize(("path", "mode", "count"), KINDS, ids=lambda each: getattr(each, "value", each))
+@pytest.mark.parametrize(("method", "path", "mode", "count"), KINDS, ids=lambda each: getattr(each, "value", each))
 def test_whatever_is_asked_is_answered_as_the_document_says(
-    served: Served, path: str, mode: schemathesis.GenerationMode, count: int
+    served: Served, method: str, path: str, mode: schemathesis.GenerationMode, count: int
 ) -> None:
     """No request made from the document, or against it, fails the service or is answered otherwise than it says."""
     schema = schemathesis.openapi.from_url(f"{served.url}/openapi.json")
-    operation = schema[path]["GET"]
+    operation = schema[path][method]
     asked = Counter[int]()
 
     @settings(max_examples=count, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))

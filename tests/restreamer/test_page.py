@@ -67,6 +67,26 @@ _LUMA = """() => {
 }"""
 
 
+# The same of a still.
+_STILL_LUMA = """(id) => {
+  const image = document.getElementById(id);
+  const canvas = new OffscreenCanvas(1, 1);
+  const context = canvas.getContext("2d");
+  context.drawImage(image, image.naturalWidth / 2, image.naturalHeight / 2, 10, 10, 0, 0, 1, 1);
+  return 16 + (context.getImageData(0, 0, 1, 1).data[1] * 219) / 255;
+}"""
+
+# Which columns of the sound have nothing in them, as parts of its width.
+_EMPTY_COLUMNS = """() => {
+  const image = document.getElementById("sound");
+  const { naturalWidth: width, naturalHeight: height } = image;
+  const context = new OffscreenCanvas(width, height).getContext("2d");
+  context.drawImage(image, 0, 0);
+  const { data } = context.getImageData(0, height / 2, width, 1);
+  return [...Array(width).keys()].filter((x) => data[4 * x + 3] === 0).map((x) => x / width);
+}"""
+
+
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     """Two minutes of video in segments of two seconds: frame n of each has the luma 20 + 4n."""
@@ -252,6 +272,31 @@ async def test_i_and_o_take_start_and_end_from_the_playhead(page: Page, tower: R
     await expect(page.locator("#start")).to_have_value(typed(start))
     await expect(page.locator("#end")).to_have_value(typed(start + timedelta(seconds=10)))
     await expect(page.locator("#now")).to_have_attribute("datetime", re.compile(iso(start)[:15]))
+
+
+async def test_the_selection_is_seen_and_heard(page: Page, recorder: Recorder, url: str) -> None:
+    """Beside the selection are the very frames at its ends, and its sound, which is missing where there is a hole."""
+    for index in (*range(20), *range(25, RECENT)):
+        recorder.put("tower", index)
+    frames = {"start": 10, "end": 30}
+    moments = [recorder.at(15) + timedelta(seconds=0.4), recorder.at(30) + timedelta(seconds=1.2)]
+    start, end = map(iso, moments)
+    await page.goto(f"{url}#tower/source?start={start}&end={end}")
+    for edge, number in frames.items():
+        await expect(page.locator(f"#{edge}-still")).to_be_visible()
+        assert round((await page.evaluate(_STILL_LUMA, f"{edge}-still") - 20) / 4) == number
+    await expect(page.locator("#sound")).to_be_visible()
+    empty = await page.evaluate(_EMPTY_COLUMNS)
+    first, last = [(recorder.at(index) - moments[0]) / (moments[1] - moments[0]) for index in (20, 25)]
+    assert (empty[0], empty[-1]) == (pytest.approx(first, abs=0.01), pytest.approx(last, abs=0.01))
+    # where nothing is recorded there is nothing to see
+    await page.fill("#end", f"{recorder.at(22):%H:%M:%S}")
+    await page.press("#end", "Enter")
+    await expect(page.locator("#end-still")).to_be_hidden()
+    await expect(page.locator("#start-still")).to_be_visible()
+    await page.click("#clear")
+    for name in ("#stills", "#sound"):
+        await expect(page.locator(name)).to_be_hidden()
 
 
 async def test_the_download_is_the_piece(page: Page, tower: Recorder, url: str) -> None:

@@ -1,7 +1,6 @@
 """A client that is not ours reads what we serve: ffmpeg, from end to end."""
 
 import asyncio
-import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,23 +18,6 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SECONDS, COUNT, RATE = 2, 5, 10
 NAME = '#1 ✓ it\'s "50%" a+b?c&d'
 RANGE = {"start": "2026-03-01T12:00:00Z", "end": "2026-03-01T12:00:10Z"}
-
-
-@pytest.fixture(scope="session")
-def stream(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
-    """Give ten seconds of picture and sound in five segments."""
-    folder = tmp_path_factory.mktemp("stream")
-    length = SECONDS * COUNT
-    command = [
-        *(FFMPEG, "-v", "error", "-nostdin"),
-        *("-f", "lavfi", "-i", f"testsrc=size=320x180:rate={RATE}:duration={length}"),
-        *("-f", "lavfi", "-i", f"sine=frequency=440:sample_rate=48000:duration={length}"),
-        *("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-bf", "0"),
-        *("-g", str(SECONDS * RATE), "-sc_threshold", "0", "-c:a", "aac", "-b:a", "64k"),
-        *("-f", "hls", "-hls_time", str(SECONDS), "-hls_list_size", "0", "-hls_segment_filename", "%d.ts", "list.m3u8"),
-    ]
-    subprocess.run(command, cwd=folder, check=True, timeout=60)
-    return [(folder / f"{number}.ts").read_bytes() for number in range(COUNT)]
 
 
 async def ffmpeg(*arguments: str) -> tuple[int, list[str], str]:

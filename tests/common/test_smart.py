@@ -1,0 +1,112 @@
+"""Cuts to the frame, proved on sources of which every picture and second of sound is known."""
+
+import random
+from collections.abc import Sequence
+from contextlib import aclosing
+from datetime import datetime, timedelta
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from checks import (
+    assert_copied,
+    assert_in_sync,
+    assert_like,
+    assert_numbers,
+    assert_sound_copied,
+    assert_steady,
+    copied_numbers,
+)
+from common.cuts import VideoRange
+from common.cutting import Order, prepare
+from common.sidecar import FactsStore
+from common.smart import splice
+from common.waits import in_thread
+from complaints import complaints
+from marked import SourceKind
+from seen import Seen, read, read_once
+from source import Source, make_source
+
+NTSC, FAST_NTSC = Fraction(30_000, 1001), Fraction(60_000, 1001)
+
+KINDS = {
+    "no B-frames": SourceKind(),
+    "B-frames": SourceKind(b_frames=3),
+    "open GOPs": SourceKind(b_frames=3, open_gop=True),
+    "25 Hz, 44.1 kHz": SourceKind(fps=Fraction(25), rate=44_100),
+    "29.97 Hz": SourceKind(fps=NTSC, b_frames=3),
+    "50 Hz": SourceKind(fps=Fraction(50), b_frames=3),
+    "59.94 Hz": SourceKind(fps=FAST_NTSC),
+    "60 Hz": SourceKind(fps=Fraction(60), b_frames=3),
+    "uneven times": SourceKind(variable=True),
+    "uneven times and B-frames": SourceKind(variable=True, b_frames=3),
+    "interlaced": SourceKind(fps=Fraction(25), interlaced=True),
+    "baseline": SourceKind(baseline=True),
+    "two sounds": SourceKind(tracks=2),
+    "no sound": SourceKind(sound=None),
+    "MPEG sound": SourceKind(sound="mp2"),
+    "AC-3": SourceKind(sound="ac3"),
+    "sound that runs ahead": SourceKind(skew=0.064),
+    "segments cut anywhere": SourceKind(gop=70, cut_at_keys=False, b_frames=3),
+    "counters that run on": SourceKind(counters="run on"),
+    "moved PIDs": SourceKind(moved=True),
+    "straddling packets": SourceKind(straddling=True),
+    "timed ID3": SourceKind(id3=True),
+    "captions": SourceKind(captions=True, b_frames=3),
+    "a clock that wraps": SourceKind(wraps=True, b_frames=3),
+}
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("sources")
+
+
+def second(source: Source, number: float) -> datetime:
+    return source.start + timedelta(seconds=number)
+
+
+async def cut(source: Source, *ranges: tuple[datetime, datetime], allow_holes: bool = False) -> bytes:
+    """Make the cut as a stream."""
+    order = Order(source.channel, source.quality, tuple(VideoRange(*each) for each in ranges), allow_holes)
+    reading, planned = await in_thread(prepare, store := source.store, FactsStore(store), order)
+    made = bytearray()
+    async with aclosing(splice(reading, planned)) as parts:
+        async for packets in parts:
+            made += packets.data
+    return bytes(made)
+
+
+def assert_exact(made: bytes, source: Source, numbers: Sequence[int], *, joins: int = 0) -> Seen:
+    """Check all that is promised of a cut: these pictures, steady times, sound that is copied and in time, no fault."""
+    seen, reference = read(made), read_once(source.reference)
+    assert_numbers(seen, numbers)
+    assert_steady(seen, source if not joins else None)
+    assert_in_sync(seen, source)
+    assert_sound_copied(seen, reference, joins=joins)
+    copied = copied_numbers(seen, reference)
+    assert_copied(seen, reference, copied)
+    assert_like(seen, reference, sorted({*numbers} - {*copied}))
+    assert complaints(made) == []
+    return seen
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+async def test_a_cut_is_exact_to_the_frame(folder: Path, kind: SourceKind) -> None:
+    """Whatever the source, a cut has exactly the pictures of its range, all copied but for those at its ends."""
+    source = make_source(folder, kind)
+    dice = random.Random(kind.__repr__())
+    for length in (8.0, 0.7):
+        start = second(source, dice.uniform(0.5, 13.0 - length))
+        end = start + timedelta(seconds=length)
+        made = await cut(source, (start, end))
+        assert_exact(made, source, source.between(start, end))
+
+
+async def test_ranges_are_joined_without_a_seam(folder: Path) -> None:
+    """Several ranges, in any order, are one video whose times run on and whose sound never leaves its picture."""
+    source = make_source(folder, SourceKind(b_frames=3))
+    ranges = [(second(source, a), second(source, b)) for a, b in ((7.21, 11.4), (1.0, 3.333), (5.5, 5.9))]
+    numbers = [number for each in ranges for number in source.between(*each)]
+    assert_exact(await cut(source, *ranges), source, numbers, joins=2)
