@@ -25,6 +25,9 @@ _CLICK_SECONDS = 0.06
 
 _SHOWN = 8
 
+# A steady tone gives equal packets now and then; so many in a row tell where they are from.
+_TOLD_BY = 60
+
 
 def assert_frames(seen: Seen, source: Source, first: int, last: int) -> None:
     """Check that it shows the pictures from `first` to `last`, both included: in order, none twice, none missing."""
@@ -285,29 +288,26 @@ def assert_sound_copied(seen: Seen, reference: Seen, *, joins: int = 0) -> None:
 
 
 def _following(hashes: Sequence[str], originals: Sequence[str]) -> list[int | None]:
-    """Tell for each hash which of the originals it is; of equal ones, one that the most of what comes next follows.
-
-    A steady tone is coded alike again and again, so that any one of them may look right for a while.
-    """
+    """Tell for each hash which of the originals it is; of equal ones, that from which on most of them follow."""
     places: dict[str, list[int]] = {}
     for at, value in enumerate(originals):
         places.setdefault(value, []).append(at)
     found, last = list[int | None](), -1
-
-    def run(index: int, place: int) -> int:
-        pairs = zip(hashes[index:], originals[place:], strict=False)
-        return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-
     for index, value in enumerate(hashes):
-        known = places.get(value, [])
-        if last + 1 in known and last >= 0:
+        if 0 <= last < len(originals) - 1 and originals[last + 1] == value:
             place: int | None = last + 1
         else:
-            later = [at for at in known if at > last] or known
-            place = max(later, key=lambda at: run(index, at), default=None)
+            rest = hashes[index : index + _TOLD_BY]
+            place = max(places.get(value, []), key=partial(_alike, originals, rest), default=None)
         found.append(place)
         last = last if place is None else place
     return found
+
+
+def _alike(originals: Sequence[str], rest: Sequence[str], place: int) -> int:
+    """Count how many hashes are those of the originals from a place on."""
+    pairs = zip(rest, originals[place:], strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def runs(numbers: Iterable[int]) -> list[tuple[int, int]]:

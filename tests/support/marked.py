@@ -1,7 +1,8 @@
 """Pictures that tell their number and sounds that tell the time, coded by the real ffmpeg.
 
 A picture's number is written as black and white blocks of 24 pixels, 16 bits and a check of 8, over a background that
-moves. Each sound is a low tone, another for each track, with a click at each whole second since the first picture.
+moves. Each sound is a low tone that rises, another for each track, with a click at each whole second since the first
+picture.
 """
 
 import subprocess
@@ -141,13 +142,15 @@ def click(rate: int) -> NDArray[np.float64]:
 
 
 def tone_hz(track: int) -> float:
-    """The pitch of a track's tone."""
+    """The pitch with which a track's tone begins."""
     return 180.0 + 70.0 * track
 
 
 def _write_sound(path: Path, kind: SourceKind, track: int) -> None:
     count = round(kind.rate * kind.frames / kind.fps)
-    samples = TONE * np.sin(2 * np.pi * tone_hz(track) * np.arange(count) / kind.rate)
+    at = np.arange(count) / kind.rate
+    # it rises, so that no two packets are alike
+    samples = TONE * np.sin(2 * np.pi * (tone_hz(track) * at + 1.7 * at**2))
     burst = click(kind.rate)
     for second in range(kind.seconds):
         samples[second * kind.rate : second * kind.rate + len(burst)] += burst
