@@ -1,10 +1,12 @@
 """Cuts that are exact to the frame, in the making: segments are read, a few pictures encoded again, the rest copied."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -19,6 +21,8 @@ from common.segments import Segment
 from common.splice import Group, Splicer, Unit, decodable, open_group, read_pictures
 from common.transport import PACKET_BYTES, Packets, TransportError, as_packets, read_headers
 from common.waits import in_thread
+
+T = TypeVar("T")
 
 # What lies around a range is looked at too: pictures that those in it need, and sound that runs ahead or lags behind.
 CONTEXT = timedelta(seconds=20)
@@ -110,16 +114,41 @@ async def _piece(reading: Reading, splicer: Splicer, piece: Piece) -> AsyncGener
     async with aclosing(_apart(reading, splicer, piece, head, parts)) as written:
         async for packets in written:
             yield packets, 0
-    for number in piece.whole:
-        segment = piece.stretch.segments[number]
-        packets = await in_thread(reading.packets, segment)
-        yield await in_thread(splicer.whole, piece, number, packets), number - piece.first + 1
+    async with aclosing(_ahead(_retimed(splicer, piece, _ahead(_contents(reading, piece))))) as retimed:
+        async for packets, number in retimed:
+            yield packets, number - piece.first + 1
     if not piece.whole or piece.whole.stop == piece.last:
         return
     tail = range(piece.whole.stop, piece.last)
     async with aclosing(_apart(reading, splicer, piece, tail, [piece.tail])) as written:
         async for packets in written:
             yield packets, tail.start - piece.first
+
+
+async def _contents(reading: Reading, piece: Piece) -> AsyncGenerator[tuple[Packets, int], None]:
+    for number in piece.whole:
+        yield await in_thread(reading.packets, piece.stretch.segments[number]), number
+
+
+async def _retimed(
+    splicer: Splicer, piece: Piece, contents: AsyncGenerator[tuple[Packets, int], None]
+) -> AsyncGenerator[tuple[Packets, int], None]:
+    async with aclosing(contents):
+        async for packets, number in contents:
+            yield await in_thread(splicer.whole, piece, number, packets), number
+
+
+async def _ahead(source: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    """Give what a source gives; while one is being used, the next is made."""
+    async with aclosing(source):
+        following = asyncio.ensure_future(anext(source, None))
+        try:
+            while (item := await following) is not None:
+                following = asyncio.ensure_future(anext(source, None))
+                yield item
+        finally:
+            following.cancel()
+            await asyncio.wait({following})
 
 
 async def _apart(

@@ -206,9 +206,9 @@ def redirect(packets: Packets, headers: Headers, pids: Mapping[int, int], room: 
     table = np.full(1 << 13, -1, np.int32)
     table[list(pids)] = list(pids.values())
     new = table[headers.pid]
-    known = new >= 0
-    kept: Packets = np.empty((room + int(known.sum()), PACKET_BYTES), np.uint8)
-    np.compress(known, packets, axis=0, out=kept[room:])
+    known = np.flatnonzero(new >= 0)
+    kept: Packets = np.empty((room + len(known), PACKET_BYTES), np.uint8)
+    np.take(packets, known, axis=0, out=kept[room:], mode="clip")  # the other modes would copy twice
     new = new[known]
     if any(old != now for old, now in pids.items()):
         kept[room:, 1] = kept[room:, 1] & 0xE0 | (new >> 8).astype(np.uint8)
