@@ -63,7 +63,7 @@ def prepare(store: Store, facts: FactsStore, order: Order) -> tuple[Reading, Spl
     Raises as `gather` and `common.smart.plan` do.
     """
     gathered = gather(store, facts, order)
-    return gathered.reading, plan(gathered.reading, gathered.ranges)
+    return gathered.reading, plan(gathered.reading, gathered.ranges, allow_holes=order.allow_holes)
 
 
 async def make(reading: Reading, planned: SplicePlan, output: Path, progress: Done | None = None) -> None:

@@ -92,6 +92,8 @@ def plan_piece(stretch: Stretch, low: int, high: int, pictures_of: PicturesOf, *
     `begins`: the video begins with it. Where a stretch begins amid pictures that need what came before, it is shown
     from the first one that does not. Raises CannotSpliceError if too much would have to be encoded.
     """
+    if stretch.breaks is not None:
+        high = min(high, stretch.breaks)
     if stretch.programme.video is None:
         return _sound_piece(stretch, low, high)
     entry_of = _entries(stretch, pictures_of)
@@ -197,7 +199,8 @@ def _put_together(
 ) -> Piece:
     start, last = int(stretch.pts[shown].min()), int(stretch.pts[shown].max())
     later = stretch.pts[stretch.pts > last]
-    end = int(later.min()) if len(later) else last + stretch.step
+    # where pictures are missing, the next one tells nothing
+    end = last + stretch.step if stretch.breaks is not None or not len(later) else int(later.min())
     skipped = frozenset(
         (copied.start + np.flatnonzero(stretch.pts[copied.start : copied.stop] < stretch.pts[copied.start])).tolist()
         if copied
@@ -220,6 +223,8 @@ def _whole(stretch: Stretch, numbers: range, start: int, end: int) -> range:
     """Narrow segments, of which all pictures are copied, to those of which all sound is."""
 
     def untouched(number: int) -> bool:
+        if stretch.scans[number].breaks is not None:
+            return False
         spans = [span for span in stretch.scans[number].sounds if span is not None]
         clock = [(stretch.on_clock(first, number), stretch.on_clock(last, number)) for first, last in spans]
         return all(start + _LONGEST_SOUND_PES <= first and last + _LONGEST_SOUND_PES <= end for first, last in clock)

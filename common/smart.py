@@ -1,7 +1,7 @@
 """Cuts that are exact to the frame, in the making: segments are read, a few pictures encoded again, the rest copied."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import structlog
 
 from common.cuts import SplicePlan, plan_splice
 from common.encoding import input_url
@@ -17,10 +18,12 @@ from common.nal import Picture
 from common.pes import read_pes
 from common.pieces import Encode, Piece
 from common.scan import Scan, Stretch, scan, stretches
-from common.segments import Segment
+from common.segments import Segment, SegmentType
 from common.splice import Group, Splicer, Unit, decodable, open_group, read_pictures
 from common.transport import PACKET_BYTES, Packets, TransportError, as_packets, read_headers
 from common.waits import in_thread
+
+log = structlog.get_logger()
 
 T = TypeVar("T")
 
@@ -69,9 +72,10 @@ class Reading:
             raise UnreadableSegmentError(segment, str(error)) from error
 
     def scan(self, segment: Segment) -> Scan:
-        """Read what a cut must know of a segment. Raises as `packets` does."""
+        """Read what a cut must know of a segment, as far as it is there. Raises as `packets` does."""
+        cut_short = bool(self.path(segment).stat().st_size % PACKET_BYTES)
         try:
-            return scan(self.packets(segment))
+            return scan(self.packets(segment), broken_off=cut_short or segment.type is SegmentType.PARTIAL)
         except TransportError as error:
             raise UnreadableSegmentError(segment, str(error)) from error
 
@@ -84,13 +88,31 @@ class Reading:
         return read_pictures(self.group(stretch, range(number, number + 1)))
 
 
-def plan(reading: Reading, ranges: Sequence[Range]) -> SplicePlan:
-    """Look at all segments of a cut and plan it. Blocks. Raises as `plan_splice` and `Reading.scan` do."""
+def plan(reading: Reading, ranges: Sequence[Range], *, allow_holes: bool = False) -> SplicePlan:
+    """Look at all segments of a cut and plan it. Blocks.
+
+    What cannot be read of a range is left out if holes are allowed. Raises as `plan_splice` and `Reading.scan` do.
+    """
     scanned = [
-        (wanted.start, wanted.end, list(stretches((segment, reading.scan(segment)) for segment in wanted.segments)))
+        (wanted.start, wanted.end, list(stretches(_scanned(reading, wanted, allow_holes=allow_holes))))
         for wanted in ranges
     ]
     return plan_splice(scanned, reading.pictures)
+
+
+def _scanned(reading: Reading, wanted: Range, *, allow_holes: bool) -> Iterator[tuple[Segment, Scan]]:
+    for segment in wanted.segments:
+        needed = not allow_holes and segment.start < wanted.end and segment.end > wanted.start
+        try:
+            found = reading.scan(segment)
+            if found.breaks is not None and needed and segment.type is SegmentType.FULL:
+                raise UnreadableSegmentError(segment, "It is cut short.")
+        except UnreadableSegmentError as error:
+            if needed:
+                raise
+            log.warning("segment_left_out", segment=f"{segment.hour}/{segment.name}", reason=str(error.__cause__))
+            continue
+        yield segment, found
 
 
 async def splice(reading: Reading, planned: SplicePlan, progress: Done | None = None) -> AsyncGenerator[Packets, None]:
