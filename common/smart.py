@@ -216,7 +216,7 @@ async def _once(content: bytes) -> AsyncIterator[bytes]:
 def _prepare_encode(group: Group, part: Encode) -> tuple[bytes, list[str]]:
     """Give what a decoder needs for a part, and how an encoder makes pictures like those of the source."""
     content = decodable(group, part).tobytes()
-    picture = read_formats(content, _rate(group.stretch)).picture
+    picture = read_formats(content, rate_of(group.stretch)).picture
     if picture is None:
         raise EncodingError("There is no picture that can be decoded.")
     heads = b"".join({scanned.head.parameters for scanned in group.stretch.scans})
@@ -224,7 +224,7 @@ def _prepare_encode(group: Group, part: Encode) -> tuple[bytes, list[str]]:
     return content, like_source(picture, threads=threads, parameter_set_id=free_parameter_set(heads))
 
 
-def _rate(stretch: Stretch) -> Fraction | None:
+def rate_of(stretch: Stretch) -> Fraction | None:
     """Give the rate of a stretch's pictures, None if it is not constant."""
     steps = np.diff(np.sort(stretch.pts))
     steady = len(steps) > 0 and int(steps.max() - steps.min()) <= _JITTER

@@ -33,6 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("db", "encode_slots", "ffmpeg", "finished", "formats", "frame_times", "media", "store", "thumbnails", "web"),
     ("clips", "options", "recording", "service", "sidecar", "verify"),
     ("children", "frames", "smart", "waveforms"),
+    ("full",),
     ("cutting",),
 )
 PURE = {
