@@ -16,6 +16,7 @@ import ffmpeg
 
 from common.encoding import (
     UNSPECIFIED,
+    Container,
     EncodingError,
     EncodingSettings,
     FieldOrder,
@@ -366,6 +367,16 @@ def archive_command(program: str, output: str, *, subtitles: Sequence[int] = ())
     kept = [source["v?"], source["a?"], *(source[f"s:{int(number)}"] for number in subtitles)]
     made = ffmpeg.output(*kept, _file(output), c="copy", f="matroska")
     arguments: list[str] = made.compile(cmd=program, overwrite_output=True)
+    return arguments
+
+
+def remux_command(program: str, path: str, container: Container, output: str) -> list[str]:
+    """The command that puts a finished video of MPEG-TS into another container, picture and sound as they are."""
+    source = ffmpeg.input(_file(path), format="mpegts")
+    options = {**container_options(EncodingSettings(container=container)), "c": "copy"}
+    arguments: list[str] = ffmpeg.output(source["v?"], source["a?"], _file(output), **options).compile(
+        cmd=program, overwrite_output=True
+    )
     return arguments
 
 

@@ -140,6 +140,19 @@ def with_parameters(codec: str, data: bytes, parameters: bytes) -> bytes:
     return data[:at] + parameters + data[at:]
 
 
+def free_parameter_set(parameters: bytes) -> int:
+    """Give an id, of those that H.264 allows (0 to 31), that no parameter set of a stream has."""
+    taken = {_first_number(unit[4:] if unit[0] & 0x1F == _AVC_SPS else unit[1:]) for unit in units(parameters)}
+    return next(number for number in range(31, -1, -1) if number not in taken)
+
+
+def _first_number(content: bytes) -> int:
+    """Read the number of variable length with which some content begins (H.264 §9.1)."""
+    bits = f"{int.from_bytes(unescape(content)[:8].ljust(8, bytes(1))):064b}"
+    zeros = len(bits) - len(bits.lstrip("0"))
+    return int(bits[zeros : 2 * zeros + 1] or "0", 2) - 1
+
+
 def unescape(unit: bytes) -> bytes:
     """Take out the bytes that keep start codes from appearing in a unit (H.264 §7.4.1)."""
     return unit.replace(b"\0\0\3", b"\0\0")

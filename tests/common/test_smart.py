@@ -54,6 +54,8 @@ KINDS = {
     "straddling packets": SourceKind(straddling=True),
     "timed ID3": SourceKind(id3=True),
     "captions": SourceKind(captions=True, b_frames=3),
+    "HEVC": SourceKind(codec="hevc", b_frames=3),
+    "HEVC, open GOPs": SourceKind(codec="hevc", b_frames=3, open_gop=True),
     "a clock that wraps": SourceKind(wraps=True, b_frames=3),
 }
 
