@@ -17,7 +17,7 @@ import structlog
 
 from common.cuts import CutType, NothingRecordedError, SplicePlan, VideoRange
 from common.encode_slots import encode_slot
-from common.encoding import Codec, Container, EncodingSettings
+from common.encoding import Codec, Container, EncodingError, EncodingSettings
 from common.ffmpeg import Progress, find_ffmpeg, run
 from common.full import Feed, fed, full_cut, plan_full
 from common.full_cut import remux_command
@@ -142,7 +142,7 @@ async def make_smart(
     try:
         planned = await in_thread(plan_smart, gathered, order)
         await _make_checked(gathered.reading, planned, container, output, progress)
-    except (CannotSpliceError, VerificationError) as error:
+    except (CannotSpliceError, EncodingError, VerificationError) as error:
         reason = "check failed" if isinstance(error, VerificationError) else "cannot be copied"
         _FALLBACKS.labels(reason).inc()
         log.warning("smart_cut_made_as_full", channel=order.channel, quality=order.quality, reason=str(error))

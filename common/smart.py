@@ -12,14 +12,16 @@ from pathlib import Path
 import numpy as np
 
 from common.cuts import SplicePlan, plan_splice
+from common.dateutil import format_utc
 from common.encode_slots import encode_slot
-from common.encoding import EncodingError, input_url, like_source
+from common.encoding import EncodingError, VideoFormat, input_url, like_source
 from common.ffmpeg import FfmpegError, find_ffmpeg, stream
 from common.formats import read_formats
 from common.nal import Picture, free_parameter_set
 from common.pes import read_pes
-from common.pieces import Encode, Piece
-from common.scan import Scan, Stretch, scan, stretches
+from common.pieces import CannotSpliceError, Encode, Piece
+from common.remux import as_transport
+from common.scan import Scan, Stretch, kinds, scan, stretches
 from common.segments import Segment
 from common.splice import Group, Splicer, Unit, decodable, open_group, read_pictures
 from common.ticks import TICKS, steady_rate
@@ -70,9 +72,12 @@ class Reading:
     path: Callable[[Segment], Path]
 
     def packets(self, segment: Segment) -> Packets:
-        """Read a segment. Raises OSError, or UnreadableSegmentError if it is no MPEG-TS."""
+        """Read a segment as MPEG-TS. Raises OSError, or UnreadableSegmentError if it is none."""
+        path = self.path(segment)
         try:
-            return as_packets(np.fromfile(self.path(segment), np.uint8))
+            if path.suffix == ".mp4":
+                return as_packets(bytearray(as_transport(path.read_bytes())))
+            return as_packets(np.fromfile(path, np.uint8))
         except TransportError as error:
             raise UnreadableSegmentError(segment, str(error)) from error
 
@@ -98,7 +103,44 @@ def plan(reading: Reading, ranges: Sequence[Range]) -> SplicePlan:
         (wanted.start, wanted.end, list(stretches((segment, reading.scan(segment)) for segment in wanted.segments)))
         for wanted in ranges
     ]
-    return plan_splice(scanned, reading.pictures)
+    planned = plan_splice(scanned, reading.pictures)
+    _check_alike(reading, planned)
+    return planned
+
+
+def _check_alike(reading: Reading, planned: SplicePlan) -> None:
+    """See that one decoder can go through a whole video. Raises CannotSpliceError."""
+    seen: dict[bytes, tuple[Segment, VideoFormat]] = {}
+    for piece in planned.pieces:
+        if kinds(piece.stretch.programme) != kinds(planned.pieces[0].stretch.programme):
+            raise CannotSpliceError("The sounds or the codec change within the video.")
+        for segment, scanned in zip(
+            piece.stretch.segments[piece.first :], piece.stretch.scans[piece.first :], strict=True
+        ):
+            parameters = scanned.head.parameters
+            if parameters and parameters not in seen:
+                seen[parameters] = (segment, _picture_of(reading, segment))
+    for segment, found in seen.values():
+        first = next(iter(seen.values()))[1]
+        if _shape(found) != _shape(first):
+            raise CannotSpliceError(
+                f"The picture changes from {first.width}x{first.height} to {found.width}x{found.height}, or what it is"
+                f" made of, at {format_utc(segment.start)}."
+            )
+
+
+def _picture_of(reading: Reading, segment: Segment) -> VideoFormat:
+    try:
+        picture = read_formats(reading.packets(segment).tobytes(), None).picture
+    except EncodingError as error:
+        raise UnreadableSegmentError(segment, str(error)) from error
+    if picture is None:
+        raise UnreadableSegmentError(segment, "It has no picture that can be decoded.")
+    return picture
+
+
+def _shape(picture: VideoFormat) -> tuple[str, int, int, str]:
+    return picture.codec, picture.width, picture.height, picture.pixel_format
 
 
 async def splice(reading: Reading, planned: SplicePlan, progress: Done | None = None) -> AsyncGenerator[Packets, None]:
