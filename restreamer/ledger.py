@@ -52,6 +52,12 @@ class Ledger:
     first_break: int = 0
     _waiting: list[Arrival] = field(default_factory=list)
     _time: datetime = LONG_AGO
+    _removed: Segment | None = None
+
+    @property
+    def last(self) -> Segment | None:
+        """What was listed last, even if it has been removed since."""
+        return self.entries[-1].segment if self.entries else self._removed
 
     def advance(self, arrivals: Iterable[Arrival], now: datetime) -> None:
         """Take in what arrived since the last time, in the order of arrival and none after `now`; list what can be."""
@@ -67,6 +73,7 @@ class Ledger:
         gone = sum(1 for _ in takewhile(lambda entry: entry.segment.start < before, self.entries))
         self.first += gone
         self.first_break += sum(entry.broken for entry in self.entries[:gone])
+        self._removed = self.last
         del self.entries[:gone]
 
     def _wait(self, arrival: Arrival) -> None:
@@ -94,17 +101,17 @@ class Ledger:
 
     def _is_ready(self, segment: Segment) -> bool:
         """Tell whether there is nothing to wait for: it is whole and joins, or has come too late for its place."""
-        if not self.entries:
+        if self.last is None:
             return False
-        gap = segment.start - self.entries[-1].segment.end
+        gap = segment.start - self.last.end
         return gap < -JOIN_TOLERANCE or (gap <= JOIN_TOLERANCE and segment.type is SegmentType.FULL)
 
     def _is_passed_over(self, nearest: Arrival) -> bool:
         if nearest.hidden is not None and nearest.hidden <= self._time:
             return True
-        if not self.entries:
+        if self.last is None:
             return False
-        gap = nearest.segment.start - self.entries[-1].segment.end
+        gap = nearest.segment.start - self.last.end
         return gap < -JOIN_TOLERANCE or (gap > JOIN_TOLERANCE and self._is_listed_nearby(nearest.segment))
 
     def _is_listed_nearby(self, segment: Segment) -> bool:
@@ -113,9 +120,9 @@ class Ledger:
         return any(entry.segment.hash == segment.hash for entry in recent)
 
     def _is_broken_before(self, segment: Segment) -> bool:
-        if not self.entries:
+        last = self.last
+        if last is None:
             return False
-        last = self.entries[-1].segment
         if last.type is not SegmentType.FULL or segment.start - last.end > JOIN_TOLERANCE:
             return True
         return self.breaks(last, segment)

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -17,14 +16,17 @@ from common.segments import Segment, hour_of
 from common.sidecar import FactsStore
 from common.store import Store
 from common.web import RequestError
-from restreamer.answers import Answer, respond
+from restreamer.answers import Answer, respond, takes_gzip
 from restreamer.chunks import Chunk
 from restreamer.keys import FACTS, FLIGHTS, LIVE, PROBER, RENDERED, STORE
-from restreamer.live import Key, LiveLists
+from restreamer.live import LiveList, LiveLists
+from restreamer.notes import Key
 from restreamer.params import Range, implicit_range, parse_range, wants_delta
 from restreamer.playlist import (
     END,
+    RenderedHour,
     Variant,
+    is_fragmented,
     live_head,
     media_breaks,
     multivariant_playlist,
@@ -66,7 +68,7 @@ async def media(request: web.Request) -> web.StreamResponse:
     def wish(*wanted: Any) -> None:  # noqa: ANN401 - as Prober.wish has it
         loop.call_soon_threadsafe(prober.wish, *wanted)
 
-    packed = "gzip" in request.headers.get("Accept-Encoding", "")
+    packed = takes_gzip(request)
     key = (asked.channel, asked.quality, wanted, delta, packed)
     answer = await flights.share(key, lambda: _media(asked, lists, rendered, wish, delta=delta).prepared(packed=packed))
     return await respond(request, answer)
@@ -108,20 +110,16 @@ def _media(asked: _Asked, lists: LiveLists, rendered: RenderedHours, wish: Wish,
     with lists.reading(key, asked.base, start, asked.now) as live:
         if live is None or live.note is None:
             raise _nothing(f"{asked.channel}/{asked.quality}", asked.wanted)
-        ledger, target = live.ledger, live.note.target
-        head = partial(
-            live_head,
-            target,
-            ledger.first,
-            ledger.first_break,
-            version=version_for(entry.segment for entry in ledger.entries[-1:]),
-        )
-        if end is not None:
-            chunks = [live.until(end), *([END] if asked.is_past else [])]
-            return Answer([head(), *chunks], _LIVE_SECONDS)
-        skipped = skippable(ledger.entries, target) if delta else 0
-        chunks = [live.newest(skipped)] if skipped else live.chunks()
-        return Answer([head(skipped=skipped), *chunks], _LIVE_SECONDS)
+        chunks = _live_chunks(live, live.note.target, end, delta=delta)
+        return Answer([*chunks, END] if asked.is_past else chunks, _LIVE_SECONDS)
+
+
+def _live_chunks(live: LiveList, target: int, end: datetime | None, *, delta: bool) -> list[Chunk]:
+    ledger, listed = live.ledger, live.listed(end)
+    skipped = skippable(ledger.entries[:listed], target) if delta else 0
+    version = version_for(fragmented=live.fragmented)
+    head = live_head(target, ledger.first, ledger.first_break, version=version, skipped=skipped)
+    return [head, live.newest(skipped, listed)] if skipped else [head, *live.chunks(listed)]
 
 
 def _past(asked: _Asked, rendered: RenderedHours, wish: Wish) -> Answer:
@@ -132,30 +130,36 @@ def _past(asked: _Asked, rendered: RenderedHours, wish: Wish) -> Answer:
     last: Segment | None = None
     before: Mapping[str, Facts] = {}
     for hour, gap in zip(sequence.hours, sequence.gaps, strict=False):
-        facts = _facts(asked, hour, wish)
+        found, facts = _rendered(asked, hour, rendered, wish)
         first = hour.segments[0]
         broken = gap is not None or (
             last is not None and media_breaks({**_only(before, last), **_only(facts, first)}, last, first)
         )
-        hours.append(rendered.render(asked.base, hour, facts))
+        hours.append(found)
         breaks.append(broken)
         last, before = hour.segments[-1], facts
     return Answer(past_playlist(hours, breaks), _PAST_SECONDS)
 
 
+def _rendered(
+    asked: _Asked, hour: HourCoverage, rendered: RenderedHours, wish: Wish
+) -> tuple[RenderedHour, Mapping[str, Facts]]:
+    """Give an hour as text, and what is known of it. What is not is probed later, but of fragmented MP4 now."""
+    segments, name = hour.segments, hour_of(hour.segments[0])
+    facts = asked.facts.known(asked.channel, asked.quality, name)
+    found = rendered.find(asked.base, hour, facts)
+    if found is None:
+        if is_fragmented(segments) and asked.facts.probe_missing(asked.channel, asked.quality, segments):
+            facts = asked.facts.known(asked.channel, asked.quality, name)
+        whole = asked.store.candidates(asked.channel, asked.quality, name).alone is hour
+        found = rendered.render(asked.base, hour, facts, keep=whole)
+    if not found.complete:
+        wish(asked.channel, asked.quality, segments, facts)
+    return found, facts
+
+
 def _only(facts: Mapping[str, Facts], segment: Segment) -> dict[str, Facts]:
     return {segment.hash: facts[segment.hash]} if segment.hash in facts else {}
-
-
-def _facts(asked: _Asked, hour: HourCoverage, wish: Wish) -> Mapping[str, Facts]:
-    """Give what is known of an hour; what is missing is probed later, but of fragmented MP4 it is needed now."""
-    segments = hour.segments
-    if segments[0].name.endswith(".mp4") or segments[-1].name.endswith(".mp4"):
-        asked.facts.probe_missing(asked.channel, asked.quality, segments)
-    facts = asked.facts.known(asked.channel, asked.quality, hour_of(segments[0]))
-    if len(facts) < len(segments):
-        wish(asked.channel, asked.quality, segments, facts)
-    return facts
 
 
 def _sequence(store: Store, channel: str, quality: str, wanted: Range, now: datetime) -> BestSequence | None:
@@ -181,7 +185,7 @@ async def multivariant(request: web.Request) -> web.StreamResponse:
     wanted = parse_range(request.query.items())
     now = datetime.now(UTC)
     store, facts = request.app[STORE], request.app[FACTS]
-    packed = "gzip" in request.headers.get("Accept-Encoding", "")
+    packed = takes_gzip(request)
     key = (channel, wanted, packed)
     return await respond(
         request,
