@@ -13,6 +13,10 @@ from restreamer.limits import taking
 
 _MEDIA_TYPE = "application/vnd.apple.mpegurl"
 
+# A cache may give away the old answer while it fetches the new one, for so long (RFC 5861 §3): else all who ask in that
+# moment would be passed on to us.
+_RENEWED_SECONDS = 1
+
 # One coding that a client takes, and how gladly: 0 is not at all (RFC 9110 §12.5.3).
 _CODING = re.compile(r"\s*([!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*(?:;\s*q=\s*([01](?:\.[0-9]{0,3})?)\s*)?", re.IGNORECASE)
 
@@ -81,7 +85,7 @@ async def respond(request: web.Request, answer: Prepared) -> web.StreamResponse:
     """Send a playlist, or only that it has not changed (RFC 9110 §13.1.2)."""
     headers = {
         "ETag": f'"{answer.tag}"',
-        "Cache-Control": f"public, max-age={answer.fresh_seconds}",
+        "Cache-Control": f"public, max-age={answer.fresh_seconds}, stale-while-revalidate={_RENEWED_SECONDS}",
         "Vary": "Accept-Encoding",
     }
     known = request.if_none_match or ()
