@@ -7,6 +7,7 @@ from common.store import Store
 from restreamer.answers import Flights
 from restreamer.live import LiveLists
 from restreamer.prober import Prober
+from restreamer.rates import MeasuredHours
 from restreamer.rendered import RenderedHours
 
 STORE = web.AppKey("store", Store)
@@ -14,6 +15,7 @@ LIVE = web.AppKey("live", LiveLists)
 FLIGHTS = web.AppKey("flights", Flights)
 RENDERED = web.AppKey("rendered", RenderedHours)
 FACTS = web.AppKey("facts", FactsStore)
+RATES = web.AppKey("rates", MeasuredHours)
 PROBER = web.AppKey("prober", Prober)
 
 # The location at which a server in front has the store, if it sends segments for us.

@@ -1,6 +1,7 @@
 """The routes that show the store as playlists."""
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -9,16 +10,16 @@ from urllib.parse import quote, urlencode
 
 from aiohttp import web
 
-from common.coverage import BestSequence, HourCoverage
+from common.coverage import HourCoverage
 from common.dateutil import format_utc
 from common.facts import Facts, variant_attributes
 from common.segments import Segment, hour_of
 from common.sidecar import FactsStore
 from common.store import Store
 from common.web import RequestError
-from restreamer.answers import Answer, respond, takes_gzip
+from restreamer.answers import Answer, Prepared, respond, takes_gzip
 from restreamer.chunks import Chunk
-from restreamer.keys import FACTS, FLIGHTS, LIVE, PROBER, RENDERED, STORE
+from restreamer.keys import FACTS, FLIGHTS, LIVE, PROBER, RATES, RENDERED, STORE
 from restreamer.live import LiveList, LiveLists
 from restreamer.notes import Key
 from restreamer.params import Range, implicit_range, parse_range, wants_delta
@@ -34,6 +35,7 @@ from restreamer.playlist import (
     skippable,
     version_for,
 )
+from restreamer.rates import Measured, MeasuredHours
 from restreamer.rendered import RenderedHours
 
 # Asks for segments of one hour to be probed in the background, given what is known of them.
@@ -45,8 +47,11 @@ PAST_AFTER = timedelta(seconds=60)
 # Who has followed a range while it was live, gets its end from the same list.
 _LIVE_UNTIL = timedelta(minutes=10)
 
-# How far back a quality's bit rate is looked at.
-_RATE_OVER = timedelta(minutes=1)
+# How far back a quality's codecs, sizes and frame rates are looked at.
+_ATTRIBUTES_OVER = timedelta(minutes=1)
+
+# For so long, at most, a multivariant playlist is kept waiting for hours that were not measured before.
+_MEASURE_SECONDS = 0.3
 
 # A player asks again after a segment's length; whoever asks in between may get what a cache has.
 _LIVE_SECONDS = 1
@@ -123,8 +128,9 @@ def _live_chunks(live: LiveList, target: int, end: datetime | None, *, delta: bo
 
 
 def _past(asked: _Asked, rendered: RenderedHours, wish: Wish) -> Answer:
-    sequence = _sequence(asked.store, asked.channel, asked.quality, asked.wanted, asked.now)
-    if sequence is None:
+    span = _span(asked)
+    sequence = span and asked.store.sequence(asked.channel, asked.quality, *span)
+    if not sequence or not sequence.hours:
         raise _nothing(f"{asked.channel}/{asked.quality}", asked.wanted)
     hours, breaks = [], []
     last: Segment | None = None
@@ -162,16 +168,13 @@ def _only(facts: Mapping[str, Facts], segment: Segment) -> dict[str, Facts]:
     return {segment.hash: facts[segment.hash]} if segment.hash in facts else {}
 
 
-def _sequence(store: Store, channel: str, quality: str, wanted: Range, now: datetime) -> BestSequence | None:
-    """Give what covers a range of which ends may be left out; None if nothing is recorded in it."""
-    recorded = store.span(channel, quality)
+def _span(asked: _Asked) -> tuple[datetime, datetime] | None:
+    """Give a range of which ends may be left out; None if it lies before or after all that is recorded."""
+    recorded = asked.store.span(asked.channel, asked.quality)
     if recorded is None:
         return None
-    start, end = implicit_range(wanted, recorded, now)
-    if start > end:
-        return None
-    sequence = store.sequence(channel, quality, start, end)
-    return sequence if sequence.hours else None
+    start, end = implicit_range(asked.wanted, recorded, asked.now)
+    return (start, end) if start <= end else None
 
 
 def _nothing(what: str, wanted: Range) -> RequestError:
@@ -184,50 +187,42 @@ async def multivariant(request: web.Request) -> web.StreamResponse:
     channel = request.match_info["channel"]
     wanted = parse_range(request.query.items())
     now = datetime.now(UTC)
-    store, facts = request.app[STORE], request.app[FACTS]
+    store, facts, hours = request.app[STORE], request.app[FACTS], request.app[RATES]
     packed = takes_gzip(request)
-    key = (channel, wanted, packed)
-    return await respond(
-        request,
-        await request.app[FLIGHTS].share(
-            key, lambda: Answer([Chunk(_multivariant(store, facts, channel, wanted, now))], 1).prepared(packed=packed)
-        ),
-    )
+
+    def work() -> Prepared:
+        qualities = [_Asked(store, facts, channel, quality, wanted, now) for quality in store.qualities(channel)]
+        return _multivariant(channel, qualities, hours).prepared(packed=packed)
+
+    return await respond(request, await request.app[FLIGHTS].share((channel, wanted, packed), work))
 
 
-def _multivariant(store: Store, facts: FactsStore, channel: str, wanted: Range, now: datetime) -> str:
-    times = {name: format_utc(moment) for name, moment in (("start", wanted.start), ("end", wanted.end)) if moment}
-    query = f"?{urlencode(times)}" if times else ""
-    variants = [
-        Variant(
-            f"{_quoted(channel)}/{_quoted(quality)}.m3u8{query}",
-            *rates,
-            variant_attributes(known.values()),
-        )
-        for quality in store.qualities(channel)
-        if (sequence := _sequence(store, channel, quality, wanted, now)) is not None
-        and (newest := _newest(sequence))
-        and (known := facts.probe_missing(channel, quality, newest))
-        and (rates := _bit_rates(newest, known)) is not None
-    ]
+def _multivariant(channel: str, qualities: list[_Asked], hours: MeasuredHours) -> Answer:
+    variants, settled = [], True
+    for asked in qualities:
+        span = _span(asked)
+        seconds = _MEASURE_SECONDS / len(qualities)
+        found = span and hours.measure(asked.channel, asked.quality, *span, seconds=seconds)
+        if found and found.rates.seconds:
+            variants.append(_variant(asked, found))
+            settled = settled and asked.is_past and found.complete
     if not variants:
-        raise _nothing(channel, wanted)
-    return multivariant_playlist(variants)
+        raise _nothing(channel, qualities[0].wanted if qualities else Range(None, None))
+    return Answer([Chunk(multivariant_playlist(variants))], _PAST_SECONDS if settled else _LIVE_SECONDS)
+
+
+def _variant(asked: _Asked, found: Measured) -> Variant:
+    wanted, rates = asked.wanted, found.rates
+    times = {name: format_utc(moment) for name, moment in (("start", wanted.start), ("end", wanted.end)) if moment}
+    newest = [segment for segment in found.newest if segment.start > found.newest[-1].start - _ATTRIBUTES_OVER]
+    known = asked.facts.probe_missing(asked.channel, asked.quality, newest)
+    return Variant(
+        f"{_quoted(asked.channel)}/{_quoted(asked.quality)}.m3u8{f'?{urlencode(times)}' if times else ''}",
+        math.ceil(rates.peak),
+        round(rates.bits / rates.seconds),
+        variant_attributes(known.values()),
+    )
 
 
 def _quoted(name: str) -> str:
     return quote(name, safe="")
-
-
-def _newest(sequence: BestSequence) -> list[Segment]:
-    last = sequence.hours[-1].segments
-    return [segment for segment in last if segment.start > last[-1].start - _RATE_OVER]
-
-
-def _bit_rates(newest: list[Segment], known: Mapping[str, Facts]) -> tuple[int, int] | None:
-    """Give peak and average bits per second of segments; None if they last no time."""
-    measured = [(8 * known[s.hash].bytes, s.duration.total_seconds()) for s in newest if s.duration and s.hash in known]
-    if not measured:
-        return None
-    peak = max(bits / seconds for bits, seconds in measured)
-    return round(peak), round(sum(bits for bits, _ in measured) / sum(seconds for _, seconds in measured))

@@ -353,8 +353,20 @@ async def test_a_variant_without_recordings_is_left_out(
     assert found.playlists[0].uri.startswith("chan/source.m3u8?start=")
 
 
+async def test_the_rates_are_those_of_the_whole_range(url: URL, client: ClientSession, put: Put) -> None:
+    """The peak of hours ago counts, and so does what was sent then for the average (RFC 8216 §4.3.4.2)."""
+    put("09:00:00", 2.0, b"x" * 8000)
+    put("12:00:00", 2.0, b"x" * 1000)
+    put("12:00:30", 2.0, b"x" * 9000)
+    found = await playlist(
+        client, url / "playlist/chan.m3u8" % {"start": "2026-03-01T09:00", "end": "2026-03-01T12:00:10"}
+    )
+    rates = [(v.stream_info.bandwidth, v.stream_info.average_bandwidth) for v in found.playlists]
+    assert rates == [(32000, 18000)]
+
+
 async def test_a_range_that_ends_in_a_hole_has_variants(url: URL, client: ClientSession, put: Put) -> None:
-    """The rates are those of the newest segments of the range, however long before its end these lie."""
+    """There are variants however long before the end of the range their newest segments lie."""
     put("12:00:00", 2.0, b"x" * 1000)
     put("15:00:00", 2.0, b"x" * 9000)
     found = await playlist(
