@@ -18,7 +18,7 @@ import pytest
 from common.errors import UserError
 from common.segments import Segment
 from common.store import Store
-from restreamer.workers import reserved
+from restreamer.workers import metrics_folder, reserved
 
 Put = Callable[..., Segment]
 
@@ -113,6 +113,25 @@ def test_workers_end_with_their_parent(store: Store, temporary: Path) -> None:
     with running(store, temporary) as restreamer:
         restreamer.process.kill()
         assert restreamer.end() == -signal.SIGKILL
+
+
+def test_what_a_killed_parent_left_is_removed(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start removes the metrics of one that was killed, not of one that lives or just begins, nor others' folders."""
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    names = "respool-metrics-dead", "respool-metrics-new", "something-else"
+    dead, new, other = (temporary / name for name in names)
+    for folder in (dead, new, other):
+        folder.mkdir()
+        (folder / "counter_1.db").touch()
+    (temporary / "respool-metrics-link").symlink_to(other)
+    with metrics_folder() as living:
+        for folder in (dead, other, Path(living)):
+            os.utime(folder, (1e9, 1e9))
+        with metrics_folder() as ours:
+            assert {path.name for path in temporary.iterdir()} == {
+                *(new.name, other.name, "respool-metrics-link", Path(living).name, Path(ours).name)
+            }
+            assert [*other.iterdir()] != []
 
 
 def test_a_supervised_parent_ends_with_its_supervisor(store: Store, temporary: Path) -> None:
