@@ -42,6 +42,9 @@ _SHARED_GROUPS = 1024
 _LISTS = 64
 _MOST_ENTRIES = 1_500_000
 
+# When a ledger opens, more than it wants to know the times of arrival of.
+_RECENT = timedelta(minutes=10)
+
 # More entries, and breaks, than there can have been after the first one of an hour.
 _MOST_IN_HOUR = 100_000
 
@@ -79,18 +82,22 @@ class LiveList:
             return
         arrivals: list[Arrival] = []
         candidates: list[HourCandidates] = []
+        has_opened = note.breaks is not None  # then it goes on, even if all that it had has been deleted
+        recent = note.opened - _RECENT
         for hour in self._store.hours_for(self._key.channel, self._key.quality, start, until):
-            if self._store.changed_since(self._key.channel, self._key.quality, hour, note.opened - HOUR):
+            # of what a list that opens only now finds in old hours, it does not matter when it came
+            if (has_opened or hour + HOUR >= recent) and self._store.changed_since(
+                self._key.channel, self._key.quality, hour, note.opened - HOUR
+            ):
                 news = _told_by(now, self._watch(hour).news())
                 there = [arrival.segment for arrival in news if _was_there(arrival, note.opened)]
                 candidates.append(cover_hour(there, self._size))
                 arrivals += news
             else:
                 candidates.append(self._store.candidates(self._key.channel, self._key.quality, hour))
-        times = {arrival.segment: arrival.at for arrival in arrivals}
+        times = {arrival.segment: arrival.at for arrival in arrivals if arrival.segment.end >= recent}
         sequence = best_sequence(candidates, start, until)
         self._learn(sequence)
-        has_opened = note.breaks is not None  # then it goes on, even if all that it had has been deleted
         breaks = self._opening_breaks(note)
         self.ledger = open_ledger(sequence, lambda segment: times.get(segment, segment.end), note.opened, breaks)
         if self.ledger.entries or has_opened:
@@ -141,7 +148,7 @@ class LiveList:
         found = note.breaks = set()
 
         def breaks(earlier: Segment, later: Segment) -> bool:
-            if media_breaks(self.facts, earlier, later):
+            if self.facts and media_breaks(self.facts, earlier, later):
                 found.add(later.start)
             return later.start in found
 
@@ -232,13 +239,14 @@ class LiveList:
         last = max(note.marks, default="")
         if not entries or entries[-1].segment.hour <= last:
             return False
-        breaks = self.ledger.first_break
-        for number, entry in enumerate(entries, start=self.ledger.first):
-            hour = entry.segment.hour
-            if hour > last:
-                note.marks[hour] = (number, breaks, entry.broken)
-                last = hour
-            breaks += entry.broken
+        index = bisect_left(entries, parse_hour(last) + HOUR, key=_start) if last else 0
+        breaks = self.ledger.first_break + sum(entry.broken for entry in entries[:index])
+        while index < len(entries):
+            first = entries[index]
+            note.marks[first.segment.hour] = (self.ledger.first + index, breaks, first.broken)
+            following = bisect_left(entries, floor_hour(first.segment.start) + HOUR, key=_start)
+            breaks += sum(entry.broken for entry in entries[index:following])
+            index = following
         return True
 
 
@@ -255,8 +263,9 @@ def _order(arrival: Arrival) -> tuple[datetime, str]:
     return arrival.at, arrival.segment.name
 
 
-def _group(entry: Entry) -> tuple[datetime, int]:
-    return floor_hour(entry.segment.start), entry.segment.start.minute // _GROUP_MINUTES
+def _group(entry: Entry) -> tuple[int, int, int]:
+    start = entry.segment.start
+    return start.day, start.hour, start.minute // _GROUP_MINUTES
 
 
 class SharedGroups:
