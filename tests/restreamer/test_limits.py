@@ -18,6 +18,7 @@ from common.segments import Segment
 from common.store import Store
 from common.web import RETRY_AFTER_SECONDS, RequestError, serving
 from restreamer import limits
+from restreamer.chunks import Chunk
 from restreamer.main import make_app
 
 Put = Callable[..., Segment]
@@ -59,6 +60,18 @@ async def test_a_client_that_does_not_take_a_segment_is_dropped(url: URL, put: P
     """Who asks for a segment and stops reading loses the connection, before the whole has been sent."""
     segment = put("12:00:00", data=b"x" * LARGE)
     async with asking(url, f"segments/chan/source/{HOUR}/{segment.name}") as lazy:
+        assert await is_dropped(lazy)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_client_that_does_not_take_a_playlist_is_dropped(
+    url: URL, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asks for a long playlist and stops reading loses the connection, and with it the place that it held."""
+    put("12:00:00")
+    monkeypatch.setattr("restreamer.playlists.past_playlist", lambda *_: [Chunk("#" * (1 << 20))] * (LARGE >> 20))
+    monkeypatch.setattr(limits, "PIECE_BYTES", LARGE)
+    async with asking(url, PLAYLIST) as lazy:
         assert await is_dropped(lazy)
 
 

@@ -348,14 +348,14 @@ async def test_a_long_work_does_not_hold_others_up(
 ) -> None:
     """While a range is worked out, however long that takes, other requests are answered."""
     begun, released = asyncio.Event(), threading.Event()
-    loop, work = asyncio.get_running_loop(), Store.sequence
+    loop, work = asyncio.get_running_loop(), Store.hours_for
 
     def slow(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the method's
         loop.call_soon_threadsafe(begun.set)
         assert released.wait(10)
         return work(*args, **kwargs)
 
-    monkeypatch.setattr(Store, "sequence", slow)
+    monkeypatch.setattr(Store, "hours_for", slow)
 
     async def ask() -> int:
         async with client.get(URL(f"{url}{route.replace('{}', RANGE)}")) as response:
