@@ -85,7 +85,7 @@ async def front(store: Store, tmp_path: Path, root: Path, passed_on: list[str]) 
             nginx, "-p", folder, "-e", folder / "error.log", "-c", folder / "nginx.conf"
         )
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while not await listens(port):
                     assert process.returncode is None, (folder / "error.log").read_text()
             yield URL(f"http://127.0.0.1:{port}")

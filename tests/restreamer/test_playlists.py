@@ -20,6 +20,7 @@ from common.dateutil import format_utc
 from common.segments import Segment, SegmentType
 from common.store import Store
 from common.web import serving
+from restreamer.answers import Flights
 from restreamer.ledger import EDGE_HELD
 from restreamer.main import make_app
 from restreamer.playlist import RenderedHour, render_hour
@@ -310,16 +311,21 @@ async def test_identical_requests_share_their_work(
 
     def counted(*args: Any, **options: Any) -> Any:  # noqa: ANN401
         looks.append(args)
-        gate.wait(10)
+        gate.wait(60)
         return real(*args, **options)
 
-    gate = threading.Event()
+    async def joining(*args: Any) -> Any:  # noqa: ANN401 - as the method's
+        joined.append(args)
+        if len(joined) == 10:
+            gate.set()
+        return await share(*args)
+
+    gate, joined, share = threading.Event(), list[object](), Flights.share
     monkeypatch.setattr(Store, "sequence", counted)
+    monkeypatch.setattr(Flights, "share", joining)
     at = url / "playlist/chan/source.m3u8" % PAST
-    asking = [asyncio.create_task(playlist(client, at)) for _ in range(10)]
-    await asyncio.wait(asking, timeout=0.3)
-    gate.set()
-    assert [len(found.segments) for found in await asyncio.gather(*asking)] == [1] * 10
+    found = await asyncio.gather(*(playlist(client, at) for _ in range(10)))
+    assert [len(one.segments) for one in found] == [1] * 10
     assert len(looks) == 1
 
 
