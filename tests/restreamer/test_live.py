@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from common.facts import Facts, Format, Track, TrackKind
-from common.segments import Arrival, Segment
+from common.segments import Arrival, Segment, SegmentType
 from common.sidecar import FactsStore
 from common.store import HourWatch, Store
 from restreamer import live
@@ -334,6 +334,20 @@ def test_a_step_is_looked_into_before_a_list_opens(store: Store, put: Put) -> No
     shown = Server(store, lambda path: _facts(clocks[path.name])).see(second(600))
     assert shown.entries == [(moment, moment == moments[-1]) for moment in moments]
     assert Server(store).see(second(600)) == shown
+
+
+def test_what_was_held_back_is_looked_into_too(store: Store, put: Put) -> None:
+    """What was there when a list opened, and waited for a better segment before it, joins that over a step."""
+    recorded = [put(NOON), put(second(2), data=b"half", kind=SegmentType.PARTIAL), put(second(4.3))]
+    clocks = {segment.name: 2.0 * number for number, segment in enumerate(recorded)}
+    server = Server(store, lambda path: _facts(clocks[path.name]))
+    assert server.see(second(7)).starts == [NOON]
+    better = put(second(2))
+    clocks[better.name] = 2.0
+    os.utime(store.segment_path("chan", "source", better), (second(8).timestamp(),) * 2)
+    shown = server.see(second(9))
+    assert shown.entries == [(NOON, False), (better.start, False), (recorded[2].start, False)]
+    assert Server(store).see(second(9)) == shown
 
 
 def test_what_the_media_joins_is_asked_when_the_head_is_gone(store: Store, put: Put) -> None:
