@@ -1,7 +1,6 @@
-"""A recording of ten minutes to cut from, made in seconds: a few seconds are encoded, and repeated under later times."""
+"""A recording of ten minutes to cut from, made in seconds: a little is encoded, and repeated under later times."""
 
 import hashlib
-import os
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -41,7 +40,7 @@ def recording(b_frames: int) -> Path:
         for number in range(RECORDED // GOP):
             round_, index = divmod(number, _PERIOD)
             _put(made, number, _moved(period[index], round_ * _PERIOD * (GOP // timedelta(seconds=1)) * TICKS))
-        os.rename(made, base)
+        made.rename(base)
     return base
 
 

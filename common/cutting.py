@@ -17,7 +17,7 @@ import structlog
 
 from common.cuts import CutType, NothingRecordedError, SplicePlan, VideoRange
 from common.encode_slots import encode_slot
-from common.encoding import Codec, Container, EncodingSettings
+from common.encoding import Codec, Container, EncodingError, EncodingSettings
 from common.ffmpeg import Progress, find_ffmpeg, run
 from common.full import Feed, fed, full_cut, plan_full
 from common.full_cut import remux_command
@@ -93,7 +93,7 @@ def gather(store: Store, facts: FactsStore, order: Order, context: timedelta = C
         if not store.sequence(*recording, start, end, allow_holes=order.allow_holes).segments:
             raise NothingRecordedError
         around = store.sequence(*recording, start - context, end + context)
-        ranges.append(Range(start, end, tuple(around.segments)))
+        ranges.append(Range(start, end, tuple(around.segments), order.allow_holes))
     path = partial(store.segment_path, order.channel, order.quality)
     return Gathered(Reading(path), tuple(ranges))
 
@@ -111,7 +111,7 @@ def plan_smart(gathered: Gathered, order: Order) -> SplicePlan:
     """Plan a cut that is exact to the frame. Blocks. Raises as `common.smart.plan` does."""
     if any(order.transitions):
         raise CannotSpliceError("A transition is encoded.")
-    return plan(gathered.reading, gathered.ranges, allow_holes=order.allow_holes)
+    return plan(gathered.reading, gathered.ranges)
 
 
 async def make_rough(gathered: Gathered, output: Path, progress: Done | None = None) -> Made:
@@ -142,7 +142,7 @@ async def make_smart(
     try:
         planned = await in_thread(plan_smart, gathered, order)
         await _make_checked(gathered.reading, planned, container, output, progress)
-    except (CannotSpliceError, VerificationError) as error:
+    except (CannotSpliceError, EncodingError, VerificationError) as error:
         reason = "check failed" if isinstance(error, VerificationError) else "cannot be copied"
         _FALLBACKS.labels(reason).inc()
         log.warning("smart_cut_made_as_full", channel=order.channel, quality=order.quality, reason=str(error))

@@ -9,7 +9,6 @@ from common.ffmpeg import find_ffmpeg
 from common.formats import read_formats
 from common.full_cut import Command, Source, full_command
 from common.pieces import Piece, plan_decoded
-from common.scan import stretches
 from common.smart import Range, Reading, rate_of
 from common.splice import Splicer
 from common.ticks import TICKS
@@ -37,7 +36,7 @@ def plan_full(reading: Reading, ranges: Sequence[Range]) -> list[list[Feed]]:
     planned = []
     for wanted in ranges:
         feeds = []
-        for stretch in stretches((segment, reading.scan(segment)) for segment in wanted.segments):
+        for stretch in reading.stretches(wanted):
             low, high = stretch.at(wanted.start) - TOLERANCE, stretch.at(wanted.end) - TOLERANCE
             piece = plan_decoded(stretch, low, high, reading.pictures)
             if piece is not None:

@@ -22,6 +22,8 @@ _HEVC_IRAP, _HEVC_CRA = range(16, 24), 21
 _HEVC_RASL = (8, 9)
 _HEVC_PARAMETERS, _HEVC_DELIMITER = (32, 33, 34), 35
 
+_SEQUENCE_HEADER = b"\0\0\1\xb3"
+
 _DELIMITERS = {"h264": re.compile(rb"\x00?\x00\x00\x01\x09"), "hevc": re.compile(rb"\x00?\x00\x00\x01[\x46\x47]")}
 _ANY_UNIT = re.compile(rb"\x00?\x00\x00\x01")
 
@@ -66,13 +68,14 @@ def units(data: bytes) -> Iterator[bytes]:
 
 
 def read_picture(codec: str, data: bytes) -> Picture:
-    """Look at a coded picture of `h264` or `hevc`; of another codec nothing is known, so it is no entry."""
+    """Look at a coded picture of `h264`, `hevc`, `mpeg1video` or `mpeg2video`."""
     match codec:
         case "h264":
             return _avc_picture(data)
         case "hevc":
             return _hevc_picture(data)
-    return Picture(Entry.NONE, b"")
+    # of MPEG-1 and MPEG-2 a sequence header comes with pictures to begin with (ISO/IEC 13818-2 §6.1.1.6)
+    return Picture(Entry.OPEN if _SEQUENCE_HEADER in data else Entry.NONE, b"")
 
 
 def _avc_picture(data: bytes) -> Picture:

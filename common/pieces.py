@@ -92,8 +92,6 @@ def plan_piece(stretch: Stretch, low: int, high: int, pictures_of: PicturesOf, *
     `begins`: the video begins with it. Where a stretch begins amid pictures that need what came before, it is shown
     from the first one that does not. Raises CannotSpliceError if too much would have to be encoded.
     """
-    if stretch.breaks is not None:
-        high = min(high, stretch.breaks)
     if stretch.programme.video is None:
         return _sound_piece(stretch, low, high)
     entry_of = _entries(stretch, pictures_of)
@@ -130,6 +128,8 @@ def _shown(
     stretch: Stretch, low: int, high: int, entry_of: Callable[[int], Entry]
 ) -> tuple[NDArray[np.intp], int] | None:
     """Find the pictures that are shown in an interval and can be decoded, and the one to begin with."""
+    if stretch.breaks is not None:
+        high = min(high, stretch.breaks)
     shown = np.flatnonzero((stretch.pts >= low) & (stretch.pts < high))
     opened = _entry_before(stretch, shown, entry_of) if len(shown) else None
     if len(shown) and opened is None:
@@ -141,7 +141,9 @@ def _shown(
 
 def _all(stretch: Stretch, shown: NDArray[np.intp], opened: int) -> Encode:
     times = np.sort(stretch.pts[shown])
-    return Encode(times, times, opened, int(shown.max()) + 1)
+    # decoded as long before they are shown as those that are copied, so that both can follow each other
+    delay = stretch.pts[opened] - stretch.dts[opened]
+    return Encode(times, times - delay, opened, int(shown.max()) + 1)
 
 
 def _entries(stretch: Stretch, pictures_of: PicturesOf) -> Callable[[int], Entry]:
@@ -226,9 +228,9 @@ def _put_together(
 ) -> Piece:
     start, last = int(stretch.pts[shown].min()), int(stretch.pts[shown].max())
     later = stretch.pts[stretch.pts > last]
-    if stretch.breaks is not None:  # beyond it, the next picture that is there need not be the next
-        later = later[later < stretch.breaks]
     end = int(later.min()) if len(later) else last + stretch.step
+    if stretch.breaks is not None and end > stretch.breaks:  # pictures may be missing before the next that is there
+        end = last + stretch.step
     skipped = frozenset(
         (copied.start + np.flatnonzero(stretch.pts[copied.start : copied.stop] < stretch.pts[copied.start])).tolist()
         if copied

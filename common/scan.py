@@ -44,7 +44,7 @@ class Scan:
     Without a picture they are those of the first sound's PES. `sounds` has the first and the last time of each sound
     stream, None where it is silent. `head` is the first picture, as far as it tells how to begin. `lag`: how long
     before its time the first of `dts` arrives, by the programme's clock; None if there is no clock. `breaks`: from when
-    on pictures are missing, of a segment that is not all there.
+    on pictures or sound are missing, of a segment that is not all there.
     """
 
     programme: Programme
@@ -77,9 +77,15 @@ def scan(packets: Packets, *, broken_off: bool = False) -> Scan:
     lag = _lag(packets, headers, programme, int(dts[0]))
     if broken_off and len(pts) == 1:
         raise TransportError("It breaks off within its first picture.")
-    breaks = int(pts[-1]) if broken_off else None
+    breaks = min([int(pts[-1]), *_last_sounds(sounds, int(dts[0]))]) if broken_off else None
     whole = slice(None, -1 if broken_off else None)
     return Scan(programme, pts[whole], dts[whole], tuple(map(_span, sounds)), head, lag, breaks)
+
+
+def _last_sounds(sounds: Iterable[PesStarts], near: int) -> Iterator[int]:
+    """Give the time of the last PES of each sound, which may not be all there."""
+    spans = (_span(sound) for sound in sounds)
+    return (near + distance(near, span[1]) for span in spans if span is not None)
 
 
 def _lag(packets: Packets, headers: Headers, programme: Programme, first: int) -> int | None:
@@ -118,7 +124,8 @@ class Stretch:
     """Segments that run on into each other, and the times of all their pictures in decode order, on one clock.
 
     `bounds[i]` is the index of the first picture of segment `i`; one more at the end. `step` is the usual time from
-    one picture to the next. `breaks`: from when on pictures are missing, if the last segment is not all there.
+    one picture to the next. `breaks`: from when on there is not all, if the last
+    segment breaks off.
     """
 
     segments: tuple[Segment, ...]
@@ -166,14 +173,15 @@ def stretches(scanned: Iterable[tuple[Segment, Scan]]) -> Iterator[Stretch]:
 
 
 def _runs_on(before: Scan, after: Scan) -> bool:
-    if before.breaks is not None or _kinds(before.programme) != _kinds(after.programme):
+    if before.breaks is not None or kinds(before.programme) != kinds(after.programme):
         return False
     gap = distance(int(before.dts[-1]), int(after.dts[0]))
     longest = max(_steps(before.dts).max(initial=0), _steps(after.dts).max(initial=0))
     return 0 < gap <= min(int(longest) * 2 or _LONGEST_STEP, _LONGEST_STEP) + _ROUNDING
 
 
-def _kinds(programme: Programme) -> tuple[list[str], list[str]]:
+def kinds(programme: Programme) -> tuple[list[str], list[str]]:
+    """Tell what is to be seen and to be heard, and in which forms."""
     video = programme.video
     return [video.video] if video else [], [sound.audio for sound in programme.audio]
 

@@ -14,14 +14,16 @@ import numpy as np
 import structlog
 
 from common.cuts import SplicePlan, plan_splice
+from common.dateutil import format_utc
 from common.encode_slots import encode_slot
-from common.encoding import EncodingError, input_url, like_source
+from common.encoding import EncodingError, VideoFormat, input_url, like_source
 from common.ffmpeg import find_ffmpeg, stream
 from common.formats import read_formats
 from common.nal import Picture, free_parameter_set
 from common.pes import read_pes
 from common.pieces import CannotSpliceError, Encode, Piece
-from common.scan import Scan, Stretch, scan, stretches
+from common.remux import as_transport
+from common.scan import Scan, Stretch, kinds, scan, stretches
 from common.segments import Segment, SegmentType
 from common.splice import Group, Splicer, Unit, decodable, open_group, read_pictures
 from common.ticks import TICKS, steady_rate
@@ -49,24 +51,31 @@ _PATIENCE_SECONDS = 60.0
 
 
 class UnreadableSegmentError(Exception):
-    """A segment that no cut can be made of; `segment` is the one."""
+    """A segment that no cut can be made of, and the reason in a sentence."""
 
     def __init__(self, segment: Segment, why: str) -> None:
         """Say which, and why."""
         super().__init__(f"The segment {segment.hour}/{segment.name} cannot be cut. {why}")
         self.segment = segment
+        self.reason = why
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
     """What a video takes from a recording: from `start` to before `end`, both aware UTC.
 
-    `segments` are those that cover it and, as far as they are there, CONTEXT before and after.
+    `segments` are those that cover it and, as far as they are there, CONTEXT before and after. With `allow_holes`,
+    those that cannot be read are left out, and one that is not all there goes in as far as it goes.
     """
 
     start: datetime
     end: datetime
     segments: tuple[Segment, ...]
+    allow_holes: bool = False
+
+    def needs(self, segment: Segment) -> bool:
+        """Tell whether it must not be left out."""
+        return not self.allow_holes and segment.start < self.end and segment.end > self.start
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +85,33 @@ class Reading:
     path: Callable[[Segment], Path]
 
     def packets(self, segment: Segment) -> Packets:
-        """Read a segment. Raises OSError, or UnreadableSegmentError if it is no MPEG-TS."""
+        """Read a segment as MPEG-TS. Raises OSError, or UnreadableSegmentError if it is none."""
+        path = self.path(segment)
         try:
-            return as_packets(np.fromfile(self.path(segment), np.uint8))
+            if path.suffix == ".mp4":
+                return as_packets(bytearray(as_transport(path.read_bytes())))
+            return as_packets(np.fromfile(path, np.uint8))
         except TransportError as error:
             raise UnreadableSegmentError(segment, str(error)) from error
 
-    def scan(self, segment: Segment) -> Scan:
-        """Read what a cut must know of a segment, as far as it is there. Raises as `packets` does."""
-        cut_short = bool(self.path(segment).stat().st_size % PACKET_BYTES)
+    def stretches(self, wanted: Range) -> list[Stretch]:
+        """Look at the segments of a range: what of them runs on. Raises as `packets` does for what is needed."""
+        return list(stretches(self._scanned(wanted)))
+
+    def _scanned(self, wanted: Range) -> Iterator[tuple[Segment, Scan]]:
+        for segment in wanted.segments:
+            try:
+                yield segment, self._scan(segment, whole=wanted.needs(segment))
+            except UnreadableSegmentError as error:
+                if wanted.needs(segment):
+                    raise
+                log.warning("segment_left_out", segment=f"{segment.hour}/{segment.name}", reason=error.reason)
+
+    def _scan(self, segment: Segment, *, whole: bool) -> Scan:
+        path = self.path(segment)
+        cut_short = path.suffix == ".ts" and _ends_within_packet(path)
+        if whole and cut_short:
+            raise UnreadableSegmentError(segment, "It is cut short.")
         try:
             return scan(self.packets(segment), broken_off=cut_short or segment.type is SegmentType.PARTIAL)
         except TransportError as error:
@@ -99,31 +126,53 @@ class Reading:
         return read_pictures(self.group(stretch, range(number, number + 1)))
 
 
-def plan(reading: Reading, ranges: Sequence[Range], *, allow_holes: bool = False) -> SplicePlan:
-    """Look at all segments of a cut and plan it. Blocks.
-
-    What cannot be read of a range is left out if holes are allowed. Raises as `plan_splice` and `Reading.scan` do.
-    """
-    scanned = [
-        (wanted.start, wanted.end, list(stretches(_scanned(reading, wanted, allow_holes=allow_holes))))
-        for wanted in ranges
-    ]
-    return plan_splice(scanned, reading.pictures)
+def _ends_within_packet(path: Path) -> bool:
+    with path.open("rb") as file:
+        begins = file.read(1) == b"G"  # else there is something before the first packet
+        return begins and file.seek(0, os.SEEK_END) % PACKET_BYTES > 0
 
 
-def _scanned(reading: Reading, wanted: Range, *, allow_holes: bool) -> Iterator[tuple[Segment, Scan]]:
-    for segment in wanted.segments:
-        needed = not allow_holes and segment.start < wanted.end and segment.end > wanted.start
-        try:
-            found = reading.scan(segment)
-            if found.breaks is not None and needed and segment.type is SegmentType.FULL:
-                raise UnreadableSegmentError(segment, "It is cut short.")
-        except UnreadableSegmentError as error:
-            if needed:
-                raise
-            log.warning("segment_left_out", segment=f"{segment.hour}/{segment.name}", reason=str(error.__cause__))
-            continue
-        yield segment, found
+def plan(reading: Reading, ranges: Sequence[Range]) -> SplicePlan:
+    """Look at all segments of a cut and plan it. Blocks. Raises as `plan_splice` and `Reading.stretches` do."""
+    scanned = [(wanted.start, wanted.end, reading.stretches(wanted)) for wanted in ranges]
+    planned = plan_splice(scanned, reading.pictures)
+    _check_alike(reading, planned)
+    return planned
+
+
+def _check_alike(reading: Reading, planned: SplicePlan) -> None:
+    """See that one decoder can go through a whole video. Raises CannotSpliceError."""
+    seen: dict[bytes, tuple[Segment, VideoFormat]] = {}
+    for piece in planned.pieces:
+        if kinds(piece.stretch.programme) != kinds(planned.pieces[0].stretch.programme):
+            raise CannotSpliceError("The sounds or the codec change within the video.")
+        for segment, scanned in zip(
+            piece.stretch.segments[piece.first :], piece.stretch.scans[piece.first :], strict=True
+        ):
+            parameters = scanned.head.parameters
+            if parameters and parameters not in seen:
+                seen[parameters] = (segment, _picture_of(reading, segment))
+    for segment, found in seen.values():
+        first = next(iter(seen.values()))[1]
+        if _shape(found) != _shape(first):
+            raise CannotSpliceError(
+                f"The picture changes from {first.width}x{first.height} to {found.width}x{found.height}, or what it is"
+                f" made of, at {format_utc(segment.start)}."
+            )
+
+
+def _picture_of(reading: Reading, segment: Segment) -> VideoFormat:
+    try:
+        picture = read_formats(reading.packets(segment).tobytes(), None).picture
+    except EncodingError as error:
+        raise UnreadableSegmentError(segment, str(error)) from error
+    if picture is None:
+        raise UnreadableSegmentError(segment, "It has no picture that can be decoded.")
+    return picture
+
+
+def _shape(picture: VideoFormat) -> tuple[str, int, int, str]:
+    return picture.codec, picture.width, picture.height, picture.pixel_format
 
 
 async def splice(reading: Reading, planned: SplicePlan, progress: Done | None = None) -> AsyncGenerator[Packets, None]:

@@ -8,7 +8,6 @@ import json
 import os
 import random
 import re
-import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
@@ -20,7 +19,8 @@ from urllib.parse import parse_qs, urlsplit
 import imageio_ffmpeg
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, Route, async_playwright, expect
+from chromium import MISSING, chromium, executable
+from playwright.async_api import Browser, Page, Route, expect
 
 from common.coverage import JOIN_TOLERANCE, best_sequence, cover_hour
 from common.dateutil import HOUR, floor_hour, hour_name, parse_utc_only
@@ -38,18 +38,6 @@ RECENT = 45  # how many of them end now; the others come when a test asks for th
 FRAME_RATE = 25
 FRAMES = FRAME_RATE * 2
 AGES_AGO = timedelta(hours=30)
-
-# Quiet: nothing that a browser does of its own accord, and sound may play at once.
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--autoplay-policy=no-user-gesture-required",
-]
 
 _WATCHED = "() => { const v = document.querySelector('video'); return !v.paused && v.readyState >= 3; }"
 
@@ -150,16 +138,13 @@ async def url(recorder: Recorder) -> AsyncIterator[str]:
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def browser() -> AsyncIterator[Browser]:
-    """A Chromium of the system: it plays H.264 and AAC, which the one that Playwright brings does not."""
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if chromium is None:
-        pytest.skip("There is no Chromium here that plays H.264; install the package chromium.")
+    """The Chromium of the system."""
+    if executable() is None:
+        pytest.skip(MISSING)
     if not files("restreamer").joinpath("web/vendor/hls.min.js").is_file():
         pytest.skip("The player is not there yet; build the wheel, which lays it into restreamer/web/vendor.")
-    async with async_playwright() as playwright:
-        opened = await playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+    async with chromium() as opened:
         yield opened
-        await opened.close()
 
 
 @pytest_asyncio.fixture(loop_scope="module")
