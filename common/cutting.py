@@ -3,6 +3,7 @@
 Whatever ends the work, a file has its name only when it is whole, checked and on disk.
 """
 
+import itertools
 import os
 import secrets
 from collections.abc import AsyncIterator, Sequence
@@ -19,8 +20,8 @@ from common.cuts import CutType, NothingRecordedError, SplicePlan, VideoRange
 from common.encode_slots import encode_slot
 from common.encoding import Codec, Container, EncodingError, EncodingSettings
 from common.ffmpeg import Progress, find_ffmpeg, run
-from common.full import Feed, fed, full_cut, plan_full
-from common.full_cut import remux_command
+from common.full import Feed, fed, full_cut, plan_archive, plan_full
+from common.full_cut import archive_command, remux_command
 from common.metrics import counter
 from common.pieces import CannotSpliceError
 from common.sidecar import FactsStore
@@ -201,6 +202,30 @@ async def make_full(
     return Made(CutType.FULL, command.duration)
 
 
+async def make_archive(gathered: Gathered, output: Path, progress: Done | None = None) -> list[Path]:
+    """Put the segments of some ranges into Matroska as they are, one file for each stretch that runs on.
+
+    The first file has the name `output`, the others numbers from 2 before its ending, past those that are there; gives
+    them all. Raises FfmpegError, UnreadableSegmentError and OSError.
+    """
+    planned = await in_thread(plan_archive, gathered.reading, gathered.ranges)
+    names = await in_thread(_names, output, len(planned))
+    for number, (piece, name) in enumerate(zip(planned, names, strict=True), 1):
+        async with spooled(name) as temp:
+            command = archive_command(find_ffmpeg(), str(temp))
+            streams = [fed(gathered.reading, piece)]
+            await run(command, inputs=streams, timeout=_limit(_length(piece.end - piece.start)), purpose="archive")
+        if progress is not None:
+            progress(number / len(names))
+    return names
+
+
+def _names(output: Path, number: int) -> list[Path]:
+    numbered = (output.with_stem(f"{output.stem}-{count}") for count in itertools.count(2))
+    free = (path for path in numbered if not path.exists())
+    return [output, *itertools.islice(free, number - 1)]
+
+
 def joins(order: Order) -> tuple[Transition | None, ...]:
     """What joins the ranges of an order, one less than those."""
     return order.transitions or (None,) * (len(order.ranges) - 1)
@@ -208,7 +233,7 @@ def joins(order: Order) -> tuple[Transition | None, ...]:
 
 def feeds(reading: Reading, planned: Sequence[Sequence[Feed]]) -> list[AsyncIterator[bytes]]:
     """The streams that ffmpeg is fed for a full cut."""
-    return [fed(reading, feed) for each in planned for feed in each]
+    return [fed(reading, feed.piece) for each in planned for feed in each]
 
 
 def _limit(length: timedelta) -> float:

@@ -9,6 +9,7 @@ from common.ffmpeg import find_ffmpeg
 from common.formats import read_formats
 from common.full_cut import Command, Source, full_command
 from common.pieces import Piece, plan_decoded
+from common.scan import Stretch
 from common.smart import Range, Reading, rate_of
 from common.splice import Splicer
 from common.ticks import TICKS
@@ -57,9 +58,23 @@ def _feed(reading: Reading, piece: Piece) -> Feed:
     return Feed(replace(piece, shift=shift), source)
 
 
-async def fed(reading: Reading, feed: Feed) -> AsyncIterator[bytes]:
+def plan_archive(reading: Reading, ranges: Sequence[Range]) -> list[Piece]:
+    """Look at all segments of some ranges: the stretches of them that run on, whole. Blocks. Raises as `plan_full`."""
+    found = [stretch for wanted in ranges for stretch in reading.stretches(wanted)]
+    if not found:
+        raise NothingRecordedError
+    return [_whole(stretch) for stretch in found]
+
+
+def _whole(stretch: Stretch) -> Piece:
+    every = range(len(stretch.segments))
+    shift = _BEGIN - int(stretch.dts[0])
+    start, end = int(stretch.pts.min()), int(stretch.pts.max()) + stretch.step
+    return Piece(stretch, start, end, shift, None, range(0), frozenset(), None, every.start, every.stop, every)
+
+
+async def fed(reading: Reading, piece: Piece) -> AsyncIterator[bytes]:
     """Give the stream of a stretch, its times from zero and without a wrap. Raises UnreadableSegmentError, OSError."""
-    piece = feed.piece
     splicer = Splicer(piece.stretch.programme, 0)
     splicer.begin()
     for number in piece.whole:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemaining
 
 from common.coverage import ContainsHolesError
 from common.cuts import CutType, NothingRecordedError, VideoRange
-from common.cutting import DEFAULT_SETTINGS, Order, gather, make_full, make_rough, make_smart
+from common.cutting import DEFAULT_SETTINGS, Order, gather, make_archive, make_full, make_rough, make_smart
 from common.dateutil import format_utc
 from common.encoding import Container, EncodingError
 from common.errors import UserError
@@ -40,10 +41,11 @@ CONTAINERS = {
 @option(
     "--type",
     "kind",
-    type=click.Choice([CutType.SMART.value, CutType.FULL.value, CutType.ROUGH.value]),
+    type=click.Choice([CutType.SMART.value, CutType.FULL.value, CutType.ROUGH.value, CutType.ARCHIVE.value]),
     default=CutType.SMART.value,
     help="smart: exact to the frame, and all copied but for a few frames at the ends. full: the same, all encoded "
-    "anew. rough: whole segments, as they were recorded; it begins up to a segment early and ends as much late.",
+    "anew. rough: whole segments, as they were recorded; it begins up to a segment early and ends as much late. "
+    "archive: the same in Matroska, holes allowed, one file for each stretch without a hole.",
 )
 @option("--allow-holes", is_flag=True, help="Leave out what is missing, where it is otherwise refused.")
 @option("--overwrite", is_flag=True, help="Replace the file if it is there already.")
@@ -65,6 +67,8 @@ def cli(
     """
     if start >= end:
         raise click.ClickException("The range is empty: START must be before END.")
+    if kind == CutType.ARCHIVE and output.suffix.lower() != ".mkv":
+        raise click.ClickException("An archive is Matroska: give the file the ending .mkv.")
     order = Order(*recording, (VideoRange(start, end),), allow_holes)
     with said_plainly():
         span = recorded_span(store := Store(base_dir), recording)
@@ -81,6 +85,10 @@ async def _cut(store: Store, order: Order, kind: CutType, output: Path, done: Ca
         gathered = gather(store, facts, order, context=timedelta(0))
         await make_rough(gathered, output, done)
         return f"from {sum(len(wanted.segments) for wanted in gathered.ranges)} segments"
+    if kind is CutType.ARCHIVE:
+        gathered = gather(store, facts, replace(order, allow_holes=True), context=timedelta(0))
+        made_files = await make_archive(gathered, output, done)
+        return f"in the first of {len(made_files)} files" if len(made_files) > 1 else "in one file"
     gathered = gather(store, facts, order)
     if kind is CutType.FULL:
         made = await make_full(gathered, order, DEFAULT_SETTINGS[container], output, done)

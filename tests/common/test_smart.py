@@ -21,7 +21,7 @@ from checks import (
     copied_numbers,
 )
 from common.cuts import CutType, VideoRange
-from common.cutting import Order, gather, make_smart, prepare
+from common.cutting import Order, gather, make_archive, make_smart, prepare
 from common.encoding import Container
 from common.sidecar import FactsStore
 from common.smart import splice
@@ -172,3 +172,16 @@ async def test_a_cut_goes_into_other_containers(folder: Path, tmp_path: Path, co
     if container is Container.MP4:  # Matroska has no times of decoding, and ffmpeg finds no good ones
         assert complaints(tmp_path / "made") == []
     assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
+async def test_an_archive_is_all_that_is_there(folder: Path, tmp_path: Path) -> None:
+    """Whole segments go into Matroska, one file for each stretch without a hole."""
+    source = make_source(folder, SourceKind(b_frames=3)).copy(tmp_path / "holed")
+    source.drop(3)
+    order = Order(source.channel, source.quality, (VideoRange(source.start, source.end),), allow_holes=True)
+    gathered = await in_thread(gather, store := source.store, FactsStore(store), order, timedelta(0))
+    made = await make_archive(gathered, tmp_path / "archive.mkv")
+    assert [path.name for path in made] == ["archive.mkv", "archive-2.mkv"]
+    frames = [[frame.number for frame in source.frames if frame.segment in part] for part in (range(3), range(4, 7))]
+    assert [read(path).numbers for path in made] == frames
+    assert all(len(copied_numbers(read(path), read_once(source.reference))) == len(read(path).numbers) for path in made)
