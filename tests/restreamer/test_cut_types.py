@@ -155,7 +155,7 @@ async def test_a_segment_that_cannot_be_read_is_named(
     ],
     ids=["empty", "reversed", "all hole", "all hole, allowed", "in the future"],
 )
-async def test_ranges_of_nothing_are_refused(  # noqa: PLR0913 - a table of cases
+async def test_ranges_of_nothing_are_refused(
     client: ClientSession,
     address: URL,
     source: Source,
