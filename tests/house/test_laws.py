@@ -23,7 +23,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("dateutil",),
     ("segments",),
     ("coverage",),
-    ("codec_strings", "encoding", "levels", "nal", "ticks", "transitions"),
+    ("encoding", "levels", "nal", "ticks", "transitions"),
+    ("codec_strings",),
     ("facts", "full_cut", "picture_commands", "sound", "transport"),
     ("pes", "programme"),
     ("scan",),
@@ -49,7 +50,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("cutting",),
 )
 PURE = {
-    "dateutil", "segments", "coverage", "codec_strings", "encoding", "levels", "nal", "ticks", "transitions", "facts",
+    "dateutil", "segments", "coverage", "encoding", "levels", "nal", "codec_strings", "ticks", "transitions", "facts",
     "full_cut", "picture_commands", "sound", "transport", "pes", "programme", "scan", "pieces", "cuts", "splice",
 }  # fmt: skip
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
