@@ -26,7 +26,7 @@ from common.ffmpeg import find_ffmpeg
 from common.sidecar import FactsStore
 from common.store import Store
 
-ROUNDS = 5
+ROUNDS = 3
 MINUTE, TEN_MINUTES = timedelta(minutes=1), timedelta(minutes=10)
 # Neither end lies where a GOP does.
 BEGIN = START + timedelta(seconds=5.3)

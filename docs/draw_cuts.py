@@ -100,16 +100,21 @@ def picture() -> str:
             "to the next key frame encoded; at the end only what refers to pictures after it; sound all copied",
         ),
         *joined(3, "full", [(START, hole[0], ENCODED), (hole[1], END, ENCODED)], "exact, all encoded anew, any format"),
-        *marks(4),
-        *key(TOP + 4 * ROW - 2),
-        text(
-            x(0),
-            TOP + 4 * ROW + 36,
-            "Where there is a hole, what comes after it follows at once: times run on.",
-            "start",
+        *joined(
+            4,
+            "the smart video",
+            [
+                (0, key_after - START, ENCODED),
+                (key_after - START, hole[0] - START, COPIED),
+                (hole[0] - START, hole[0] - START + 3.1, COPIED),
+                (hole[0] - START + 3.1, END - START - GOP, ENCODED),
+            ],
+            "times from zero, and what comes after the hole follows at once",
         ),
+        *marks(4),
+        *key(TOP + 5 * ROW - 2),
     ]
-    width, height = x(SEGMENTS * GOP) + 20, TOP + 4 * ROW + 52
+    width, height = x(SEGMENTS * GOP) + 20, TOP + 5 * ROW + 30
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height}" style="{STYLE}">'
     return "\n".join([head, f'<rect width="{width:.0f}" height="{height}" fill="#ffffff"/>', *drawn, "</svg>", ""])
 
