@@ -214,7 +214,7 @@ def lead_somewhere(case: Case, places: list[Place], data: st.DataObject) -> None
             case.path_parameters[name] = quote(place[name], safe="")
     times = data.draw(st.sampled_from([{}, *TIMES]))
     if times and case.path.startswith("/cut") and data.draw(st.booleans()):  # a cut has either one range or some
-        case.query = {name: value for name, value in case.query.items() if name != "range"} | times
+        case.query = {name: value for name, value in case.query.items() if name not in {"range", "transition"}} | times
     case.query.update((name, times[name]) for name in {*case.query} & {*times})
     for name, values in (("timestamp", MOMENTS), ("crop", BOXES), ("location", BOXES)):
         if name in case.query and data.draw(st.integers(0, 3)):
