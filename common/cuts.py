@@ -1,15 +1,17 @@
 """From what an operator asks for to a plan of what goes into the video."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from itertools import chain, pairwise
 from typing import NamedTuple
 
-from common.pieces import CannotSpliceError, PicturesOf, Piece, plan_piece
+from common.blends import Part, Shown, delay_of, place, plan_blend, spread
+from common.pieces import CannotSpliceError, PicturesOf, plan_piece
 from common.scan import Stretch
 from common.ticks import TICKS
+from common.transitions import Transition
 
 # Names and times are rounded to microseconds, the times of pictures to ticks.
 TOLERANCE = 3
@@ -50,12 +52,12 @@ def file_time(moment: datetime) -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SplicePlan:
-    """A video of pieces, one after the other without a gap.
+    """A video of pieces, and of the blends that transitions are, one after the other without a gap.
 
     The first picture is decoded at zero and shown at `begin` ticks; all arrives up to `lead` ticks before it is due.
     """
 
-    pieces: tuple[Piece, ...]
+    pieces: tuple[Part, ...]
     lead: int
     begin: int
 
@@ -76,28 +78,60 @@ class SplicePlan:
         return sorted([*starts, *chain.from_iterable(piece.seams for piece in self.pieces)])
 
 
-def plan_splice(ranges: Sequence[tuple[datetime, datetime, Sequence[Stretch]]], pictures_of: PicturesOf) -> SplicePlan:
+def plan_splice(
+    ranges: Sequence[tuple[datetime, datetime, Sequence[Stretch]]],
+    pictures_of: PicturesOf,
+    transitions: Sequence[Transition | None] = (),
+) -> SplicePlan:
     """Plan a cut that is exact to the frame and copies all that it can.
 
     `ranges`: start and end (aware UTC, the end excluded) and the stretches that are there, with what lies around
-    them; stretches follow each other as if nothing were missing between them. Raises NothingRecordedError if nothing
-    is left, and CannotSpliceError if the pictures cannot be joined by copying.
+    them; stretches follow each other as if nothing were missing between them. `transitions`: one between each two
+    ranges, None for a hard join as all are if none is given. Raises NothingRecordedError if nothing is left,
+    TransitionError if a transition does not fit, and CannotSpliceError if the pictures cannot be joined by copying.
     """
-    pieces: list[Piece] = []
-    for start, end, stretches in ranges:
-        for stretch in stretches:
-            low, high = stretch.at(start) - TOLERANCE, stretch.at(end) - TOLERANCE
-            piece = plan_piece(stretch, low, high, pictures_of, begins=not pieces)
-            pieces += [] if piece is None else [piece]
-    if not pieces:
+    between = transitions or [None] * (len(ranges) - 1)
+    parts = _plan_parts(ranges, pictures_of, [None, *between]) if ranges else []
+    if not parts:
         raise NothingRecordedError
-    lead = min(max(pieces[0].stretch.scans[0].lag or 0, _LEAST_LEAD), _MOST_LEAD)
-    begin = moment = pieces[0].start - pieces[0].decoded[0]
+    first = parts[0]
+    lead = min(max(first.stretch.scans[0].lag or 0, _LEAST_LEAD), _MOST_LEAD)
+    begin = moment = delay_of(parts)
     placed = []
-    for piece in pieces:
-        placed.append(replace(piece, shift=moment - piece.start))
-        moment += piece.end - piece.start
+    for part in parts:
+        placed.append(place(part, moment))
+        moment += part.end - part.start
+    placed = spread(placed, begin)
     for before, after in pairwise(placed):
         if before.decoded[1] >= after.decoded[0]:
             raise CannotSpliceError("The order in which pictures are coded changes within the video.")
     return SplicePlan(tuple(placed), lead, begin)
+
+
+def _plan_parts(
+    ranges: Sequence[tuple[datetime, datetime, Sequence[Stretch]]],
+    pictures_of: PicturesOf,
+    transitions: Sequence[Transition | None],
+) -> list[Part]:
+    """Plan what the video is made of, each part on the clock of its own stretch; `transitions` lead into each range."""
+    parts: list[Part] = []
+    waiting: Sequence[Shown] = ()
+    for (start, end, stretches), transition in zip(ranges, transitions, strict=True):
+        shown: Sequence[Shown] = [
+            Shown(stretch, stretch.at(start) - TOLERANCE, stretch.at(end) - TOLERANCE) for stretch in stretches
+        ]
+        if transition is None:
+            _add_pieces(parts, waiting, pictures_of)
+        else:
+            before, blend, shown = plan_blend(transition, waiting, shown, pictures_of)
+            _add_pieces(parts, before, pictures_of)
+            parts.append(blend)
+        waiting = shown
+    _add_pieces(parts, waiting, pictures_of)
+    return parts
+
+
+def _add_pieces(parts: list[Part], shown: Sequence[Shown], pictures_of: PicturesOf) -> None:
+    for each in shown:
+        piece = plan_piece(each.stretch, each.low, each.high, pictures_of, begins=not parts)
+        parts += [] if piece is None else [piece]

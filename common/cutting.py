@@ -110,9 +110,7 @@ def prepare(store: Store, facts: FactsStore, order: Order) -> tuple[Reading, Spl
 
 def plan_smart(gathered: Gathered, order: Order) -> SplicePlan:
     """Plan a cut that is exact to the frame. Blocks. Raises as `common.smart.plan` does."""
-    if any(order.transitions):
-        raise CannotSpliceError("A transition is encoded.")
-    return plan(gathered.reading, gathered.ranges)
+    return plan(gathered.reading, gathered.ranges, order.transitions)
 
 
 async def make_rough(gathered: Gathered, output: Path, progress: Done | None = None) -> Made:

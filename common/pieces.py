@@ -146,6 +146,25 @@ def _all(stretch: Stretch, shown: NDArray[np.intp], opened: int) -> Encode:
     return Encode(times, times - delay, opened, int(shown.max()) + 1)
 
 
+def plan_encode(stretch: Stretch, shown: NDArray[np.intp], pictures_of: PicturesOf) -> Encode | None:
+    """Plan that pictures (by their index) are encoded again, whatever is around them; None if none can be decoded.
+
+    `dts` are the times at which they are shown.
+    """
+    opened = _entry_before(stretch, shown, _entries(stretch, pictures_of))
+    times = np.sort(stretch.pts[shown])
+    return None if opened is None else Encode(times, times, opened, int(shown.max()) + 1)
+
+
+def segments_around(stretch: Stretch, opened: int, shown: NDArray[np.intp]) -> tuple[int, int]:
+    """Give the first segment that is needed for pictures that are decoded from `opened` on, and that behind the last.
+
+    One more on both sides holds sound that runs ahead or lags behind.
+    """
+    first = min(stretch.segment_of(opened), max(0, stretch.segment_of(int(shown.min())) - 1))
+    return first, min(len(stretch.segments), stretch.segment_of(int(shown.max())) + 2)
+
+
 def _entries(stretch: Stretch, pictures_of: PicturesOf) -> Callable[[int], Entry]:
     pictures = cache(lambda number: pictures_of(stretch, number))
 
@@ -237,8 +256,7 @@ def _put_together(
         else ()
     )
     opened = min(part.opened for part in (head, tail) if part) if head or tail else copied.start
-    first = min(stretch.segment_of(opened), max(0, stretch.segment_of(int(shown.min())) - 1))
-    final = min(len(stretch.segments), stretch.segment_of(int(shown.max())) + 2)
+    first, final = segments_around(stretch, opened, shown)
     whole = range(0)
     if copied:
         within = range(

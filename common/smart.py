@@ -4,21 +4,25 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import structlog
 
+from common.blend_commands import blend_command
+from common.blends import Blend, Side
+from common.crossfades import Crossfade, coded_rate, crossfade_command, kept_frames
 from common.cuts import SplicePlan, plan_splice
 from common.dateutil import format_utc
 from common.encode_slots import encode_slot
 from common.encoding import EncodingError, VideoFormat, input_url, like_source
 from common.ffmpeg import find_ffmpeg, stream
-from common.formats import read_formats
+from common.formats import Formats, read_formats
 from common.nal import Picture, free_parameter_set
 from common.pes import read_pes
 from common.pieces import CannotSpliceError, Encode, Piece
@@ -27,6 +31,7 @@ from common.scan import Scan, Stretch, kinds, scan, stretches
 from common.segments import Segment, SegmentType
 from common.splice import Group, Splicer, Unit, decodable, open_group, read_pictures
 from common.ticks import TICKS, steady_rate
+from common.transitions import Transition
 from common.transport import PACKET_BYTES, Packets, TransportError, as_packets, read_headers
 from common.waits import in_thread
 
@@ -48,6 +53,9 @@ _JITTER = TICKS // 500
 
 # A decoder and an encoder that say nothing for so long are stuck.
 _PATIENCE_SECONDS = 60.0
+
+# In so many packets of a segment there are a picture and sounds that tell their format.
+_LOOKED_AT_PACKETS = 20_000
 
 
 class UnreadableSegmentError(Exception):
@@ -132,18 +140,24 @@ def _ends_within_packet(path: Path) -> bool:
         return begins and file.seek(0, os.SEEK_END) % PACKET_BYTES > 0
 
 
-def plan(reading: Reading, ranges: Sequence[Range]) -> SplicePlan:
+def plan(reading: Reading, ranges: Sequence[Range], transitions: Sequence[Transition | None] = ()) -> SplicePlan:
     """Look at all segments of a cut and plan it. Blocks. Raises as `plan_splice` and `Reading.stretches` do."""
     scanned = [(wanted.start, wanted.end, reading.stretches(wanted)) for wanted in ranges]
-    planned = plan_splice(scanned, reading.pictures)
+    planned = plan_splice(scanned, reading.pictures, transitions)
     _check_alike(reading, planned)
+    for part in planned.pieces:
+        if isinstance(part, Blend):
+            _check_sounds(reading, part)
     return planned
 
 
 def _check_alike(reading: Reading, planned: SplicePlan) -> None:
     """See that one decoder can go through a whole video. Raises CannotSpliceError."""
     seen: dict[bytes, tuple[Segment, VideoFormat]] = {}
-    for piece in planned.pieces:
+    pieces: list[Piece | Side] = []
+    for part in planned.pieces:
+        pieces += part.sides if isinstance(part, Blend) else [part]
+    for piece in pieces:
         if kinds(piece.stretch.programme) != kinds(planned.pieces[0].stretch.programme):
             raise CannotSpliceError("The sounds or the codec change within the video.")
         for segment, scanned in zip(
@@ -184,7 +198,8 @@ async def splice(reading: Reading, planned: SplicePlan, progress: Done | None = 
     written, whole = 0, sum(piece.last - piece.first for piece in planned.pieces)
     for piece in planned.pieces:
         splicer.begin()
-        async with aclosing(_piece(reading, splicer, piece)) as parts:
+        made = _blend(reading, splicer, piece) if isinstance(piece, Blend) else _piece(reading, splicer, piece)
+        async with aclosing(made) as parts:
             async for packets, done in parts:
                 yield packets
                 if progress is not None:
@@ -246,7 +261,7 @@ async def _apart(
     for part in parts:
         if part is None:
             continue
-        async with aclosing(_encoded(group, part)) as pictures:
+        async with aclosing(_encoded(partial(_prepare_encode, group, part))) as pictures:
             done = 0
             async for picture in pictures:
                 unit = splicer.encoded(piece, part, done, picture)
@@ -265,13 +280,21 @@ def _write_until(splicer: Splicer, units: list[Unit], last: Unit | None) -> Pack
     return np.concatenate([splicer.write(unit) for unit in due]) if due else np.empty((0, PACKET_BYTES), np.uint8)
 
 
-async def _encoded(group: Group, part: Encode) -> AsyncGenerator[bytes, None]:
+@dataclass(frozen=True, slots=True)
+class _Encoding:
+    """A run of ffmpeg that encodes pictures again: its command, and what is fed into it."""
+
+    command: list[str]
+    contents: list[bytes]
+
+
+async def _encoded(prepare: Callable[[], _Encoding]) -> AsyncGenerator[bytes, None]:
     """Encode pictures again and give them as they come, coded, in the order in which they are shown.
 
-    They are few, and kept until they are asked for: who reads slowly keeps nobody from encoding.
+    They are few, and kept until they are asked for: who reads slowly keeps nobody from encoding. `prepare` may block.
     """
     made: asyncio.Queue[bytes | None] = asyncio.Queue()
-    encoding = asyncio.create_task(_encode(group, part, made))
+    encoding = asyncio.create_task(_encode(prepare, made))
     try:
         while (picture := await made.get()) is not None:
             yield picture
@@ -281,13 +304,12 @@ async def _encoded(group: Group, part: Encode) -> AsyncGenerator[bytes, None]:
         await asyncio.wait({encoding})
 
 
-async def _encode(group: Group, part: Encode, made: asyncio.Queue[bytes | None]) -> None:
+async def _encode(prepare: Callable[[], _Encoding], made: asyncio.Queue[bytes | None]) -> None:
     """Put coded pictures into a queue, and None when there are no more, whatever the reason."""
     try:
-        content, like = await in_thread(_prepare_encode, group, part)
-        chunks = stream(
-            _command(group, part, like), inputs=[_once(content)], timeout=_PATIENCE_SECONDS, purpose="splice"
-        )
+        wanted = await in_thread(prepare)
+        inputs = [_once(content) for content in wanted.contents]
+        chunks = stream(wanted.command, inputs=inputs, timeout=_PATIENCE_SECONDS, purpose="splice")
         pending = b""
         async with encode_slot("splice"), aclosing(chunks):
             async for chunk in chunks:
@@ -300,30 +322,31 @@ async def _encode(group: Group, part: Encode, made: asyncio.Queue[bytes | None])
         made.put_nowait(None)
 
 
-def _command(group: Group, part: Encode, like: Sequence[str]) -> list[str]:
-    """Decode what is fed, and encode again those pictures of it that belong to a part."""
-    base = int(group.stretch.dts[part.opened])
-    first, last = int(part.pts[0]) - base, int(part.pts[-1]) - base
-    return [
-        *(find_ffmpeg(), "-copyts", "-f", "mpegts", "-i", input_url(0), "-map", "0:v:0"),
-        *("-vf", f"select=between(pts\\,{first}\\,{last})", *like),
-        *("-f", "mpegts", "-muxdelay", "0", "-muxpreload", "0", "-mpegts_copyts", "1", "-flush_packets", "1", "pipe:1"),
-    ]
-
-
 async def _once(content: bytes) -> AsyncIterator[bytes]:
     yield content
 
 
-def _prepare_encode(group: Group, part: Encode) -> tuple[bytes, list[str]]:
-    """Give what a decoder needs for a part, and how an encoder makes pictures like those of the source."""
+def _prepare_encode(group: Group, part: Encode) -> _Encoding:
+    """Decode what a part needs, and encode again those pictures of it that belong to it."""
     content = decodable(group, part).tobytes()
     picture = read_formats(content, rate_of(group.stretch)).picture
     if picture is None:
         raise EncodingError("There is no picture that can be decoded.")
-    heads = b"".join({scanned.head.parameters for scanned in group.stretch.scans})
+    base = int(group.stretch.dts[part.opened])
+    first, last = int(part.pts[0]) - base, int(part.pts[-1]) - base
+    command = [
+        *(find_ffmpeg(), "-copyts", "-f", "mpegts", "-i", input_url(0), "-map", "0:v:0"),
+        *("-vf", f"select=between(pts\\,{first}\\,{last})", *_like(picture, group)),
+        *("-f", "mpegts", "-muxdelay", "0", "-muxpreload", "0", "-mpegts_copyts", "1", "-flush_packets", "1", "pipe:1"),
+    ]
+    return _Encoding(command, [content])
+
+
+def _like(picture: VideoFormat, *groups: Group) -> list[str]:
+    """Tell an encoder how to make pictures like those of the source, with parameter sets beside all of theirs."""
+    heads = b"".join({scanned.head.parameters for group in groups for scanned in group.stretch.scans})
     threads = min(_MOST_THREADS, len(os.sched_getaffinity(0)))
-    return content, like_source(picture, threads=threads, parameter_set_id=free_parameter_set(heads))
+    return like_source(picture, threads=threads, parameter_set_id=free_parameter_set(heads))
 
 
 def rate_of(stretch: Stretch) -> Fraction | None:
@@ -343,3 +366,71 @@ def _whole_pictures(data: bytes, *, ended: bool) -> tuple[list[bytes], bytes]:
     if ended or not found:
         return [pes.payload for pes in found], data[whole:] if found else data
     return [pes.payload for pes in found[:-1]], data[found[-1].row * PACKET_BYTES :]
+
+
+# Transitions ----------------------------------------------------------------------------------------------------------
+
+
+async def _blend(reading: Reading, splicer: Splicer, blend: Blend) -> AsyncGenerator[tuple[Packets, int], None]:
+    """Write a transition; of the segments none is done with it."""
+    before, after = [await in_thread(reading.group, side.stretch, range(side.first, side.last)) for side in blend.sides]
+    fades = await in_thread(splicer.crossfades, blend, before, after)
+    sounds = [(pid, fade, await _faded(fade)) for pid, fade in fades]
+    units = await in_thread(splicer.around, blend, before, sounds)
+    yield splicer.tables(), 0
+    done = 0
+    async with aclosing(_encoded(partial(_prepare_blend, blend, before, after))) as pictures:
+        async for picture in pictures:
+            unit = splicer.blended(blend, done, picture)
+            done += 1
+            yield await in_thread(_write_until, splicer, units, unit), 0
+    if done != blend.frames:
+        raise CannotSpliceError("In a transition there are pictures that cannot be decoded.")
+    yield await in_thread(_write_until, splicer, units, None), 0
+
+
+def _prepare_blend(blend: Blend, before: Group, after: Group) -> _Encoding:
+    picture = _picture_format(blend, before)
+    contents = [
+        decodable(group, side.pictures).tobytes() for group, side in zip((before, after), blend.sides, strict=True)
+    ]
+    return _Encoding(blend_command(find_ffmpeg(), blend, picture.pixel_format, _like(picture, before, after)), contents)
+
+
+async def _faded(fade: Crossfade) -> list[bytes]:
+    """Encode a sound of a transition, and give its frames."""
+    command = crossfade_command(find_ffmpeg(), fade)
+    inputs = [_once(fade.before), _once(fade.after)]
+    coded = bytearray()
+    chunks = stream(command, inputs=inputs, timeout=_PATIENCE_SECONDS, purpose="splice")
+    async with encode_slot("splice"), aclosing(chunks):
+        async for chunk in chunks:
+            coded += chunk
+    return kept_frames(fade, bytes(coded))
+
+
+def _picture_format(blend: Blend, before: Group) -> VideoFormat:
+    """Give the format of the pictures of a transition, as its first one tells it."""
+    first = replace(blend.before.pictures, closed=blend.before.pictures.opened + 1)
+    picture = _read_formats(decodable(before, first), blend.rate).picture
+    if picture is None:
+        raise CannotSpliceError("A transition needs pictures that cannot be decoded.")
+    return picture
+
+
+def _check_sounds(reading: Reading, blend: Blend) -> None:
+    """See that no sound of a transition is more than its frames say, as HE-AAC is. Raises CannotSpliceError."""
+    for side in blend.sides:
+        group = reading.group(side.stretch, range(side.first, side.last))
+        told = {coded_rate(sound.audio, group.streams(sound.pid)) for sound in side.stretch.programme.audio} - {None}
+        video = side.stretch.programme.video
+        without_pictures = group.packets[group.headers.pid != (video.pid if video else None)]
+        if told != {sound.sample_rate for sound in _read_formats(without_pictures, blend.rate).sounds}:
+            raise CannotSpliceError("The sound of a transition cannot be encoded in the form that it has.")
+
+
+def _read_formats(packets: Packets, rate: Fraction) -> Formats:
+    try:
+        return read_formats(packets[:_LOOKED_AT_PACKETS].tobytes(), rate)
+    except EncodingError as error:
+        raise CannotSpliceError(f"A transition needs what cannot be read. {error}") from error

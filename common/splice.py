@@ -3,21 +3,22 @@
 All goes under the PIDs of the first piece, on one clock that begins at zero, with counters that run on.
 """
 
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from itertools import accumulate, chain, pairwise
+from itertools import chain
 
 import numpy as np
 
+from common.blends import Blend, Part
+from common.crossfades import Crossfade, plan_crossfade
 from common.nal import HEVC_END_OF_SEQUENCE, Entry, Picture, begin_of_picture, read_picture, with_parameters
 from common.pes import Pes, pcr_packet, read_pes, write_pes
 from common.pieces import Encode, Piece
 from common.programme import Elementary, Programme, programme_packets
 from common.scan import Stretch
-from common.sound import SoundFrame, sound_frames
+from common.sound_track import SoundTrack
 from common.ticks import TICKS, WRAP
 from common.transport import (
     Headers,
@@ -173,10 +174,14 @@ def _moved(pes: Pes, by: int) -> Pes:
 
 @dataclass(slots=True)
 class _Track:
-    """A sound of the video: when what is written of it ends, and the shift of the piece at hand."""
+    """A sound of the video: when what is written of it ends, and the shift of the piece at hand.
+
+    `resume`: where, on the clock of a stretch, what is written of it ends; the frame there can go on without a join.
+    """
 
     ends: int | None = None
     shift: int = 0
+    resume: tuple[Stretch, int] | None = None
 
 
 @dataclass(slots=True)
@@ -304,12 +309,12 @@ class Splicer:
         self, piece: Piece, group: Group, stream: Elementary, pid: int, *, ends: tuple[bool, bool]
     ) -> list[Unit]:
         """Trim a sound to whole frames: at the start to go on from what is written, at the end to the nearest."""
-        sound = _Sound.read(stream.audio, group.streams(stream.pid))
+        sound = SoundTrack.read(stream.audio, group.streams(stream.pid))
         track = self._tracks.setdefault(pid, _Track())
         begin, stop = 0, len(sound.data)
         if ends[0]:
             track.shift = piece.shift
-            at = sound.first_from(self._due(piece, track, sound) - piece.shift)
+            at = _first_due(piece.stretch, piece.start, piece.shift, track, sound)
             begin = sound.frames[at].start if at < len(sound.frames) else stop
             if track.ends is not None and at < len(sound.frames):
                 off = track.ends - sound.times[at] - piece.shift
@@ -319,19 +324,55 @@ class Splicer:
             at -= at >= 0 and sound.frames[at].end > stop  # the rest of it is not there
             stop = sound.frames[at].end if at >= 0 else 0
             if at >= 0 and stop > begin:
-                track.ends = round(sound.times[at] + sound.frames[at].duration) + track.shift
+                over = round(sound.times[at] + sound.frames[at].duration)
+                track.ends, track.resume = over + track.shift, (piece.stretch, over)
         units, time = [], _FIRST
         for pes in sound.between(begin, stop, track.shift):
             time = pes.pts if pes.pts is not None and pes.stream_id else time
             units.append(Unit(time, pid, pes))
         return units
 
-    def _due(self, piece: Piece, track: _Track, sound: "_Sound") -> Fraction:
-        """Give when the sound of a piece is to begin: where that before it ends, and never before zero."""
-        if track.ends is not None:
-            return Fraction(track.ends)
-        half = sound.frames[0].duration / 2 if sound.frames else Fraction(0)
-        return max(Fraction(piece.start + piece.shift), half)
+    # Transitions --------------------------------------------------------------------------------------------------
+
+    def crossfades(self, blend: Blend, before: Group, after: Group) -> list[tuple[int, Crossfade]]:
+        """Plan all sounds of a transition, by PID, and see to it that those behind it go on from them.
+
+        The groups hold the segments of its sides. Raises as `plan_crossfade` does.
+        """
+        roles, found = _roles(self.programme), list[tuple[int, Crossfade]]()
+        theirs = {role: pid for role, pid in _roles(blend.after.stretch.programme).items() if role in roles}
+        for stream in blend.stretch.programme.audio:
+            role = next(role for role, pid in _roles(blend.stretch.programme).items() if pid == stream.pid)
+            if role not in theirs:
+                continue
+            ending = SoundTrack.read(stream.audio, before.streams(stream.pid))
+            beginning = SoundTrack.read(stream.audio, after.streams(theirs[role]))
+            if not ending.frames and not beginning.frames:
+                continue
+            track = self._tracks.setdefault(roles[role], _Track())
+            fade = _fade(blend, track, stream.audio, ending, beginning)
+            track.ends, track.resume = fade.end, (blend.after.stretch, fade.resume)
+            track.shift = fade.end - fade.resume
+            found.append((roles[role], fade))
+        return found
+
+    def around(
+        self, blend: Blend, before: Group, sounds: Iterable[tuple[int, Crossfade, Sequence[bytes]]]
+    ) -> list[Unit]:
+        """Give in order what a transition has besides pictures: these sounds, and the rest from the first range."""
+        roles, ours = _roles(blend.stretch.programme), _roles(self.programme)
+        others = {role: pid for role, pid in roles.items() if role.startswith(_OTHER) and role in ours}
+        units = [unit for role, pid in others.items() for unit in _others(blend, before.streams(pid), ours[role])]
+        for pid, fade, frames in sounds:
+            for index, frame in enumerate(frames):
+                time = fade.time(index)
+                units.append(Unit(time, pid, Pes(0, fade.stream_id, time, time, frame)))
+        return sorted(units, key=lambda unit: unit.time)
+
+    def blended(self, blend: Blend, index: int, picture: bytes) -> Unit:
+        """Take in a picture of a transition: that which is shown at its `index`."""
+        pts, dts = int(blend.pts[index]), int(blend.dts[index])
+        return Unit(dts, _roles(self.programme)[_VIDEO], Pes(0, _VIDEO_STREAM, pts, dts, picture), entry=index == 0)
 
     def write(self, unit: Unit) -> Packets:
         """Write a unit, with the video's clock where that belongs."""
@@ -345,64 +386,38 @@ class Splicer:
         return np.concatenate([self.tables(), packets])
 
 
-def _others(piece: Piece, found: Iterable[Pes], pid: int) -> Iterator[Unit]:
+def _first_due(stretch: Stretch, start: int, shift: int, track: _Track, sound: SoundTrack) -> int:
+    """Find the frame with which the sound of a part is to begin: where that before it ends, and never before zero."""
+    longest = sound.frames[0].duration if sound.frames else Fraction(0)
+    if track.resume is not None and track.resume[0] is stretch and abs(track.resume[1] - start) <= 2 * longest:
+        return sound.first_from(Fraction(track.resume[1]))
+    due = max(Fraction(start + shift), longest / 2) if track.ends is None else Fraction(track.ends)
+    return sound.first_from(due - shift)
+
+
+def _fade(blend: Blend, track: _Track, form: str, ending: SoundTrack, beginning: SoundTrack) -> Crossfade:
+    """Plan a sound of a transition to go on from what is written of it."""
+    first = _first_due(blend.stretch, blend.start, blend.shift, track, ending)
+    begin = track.ends
+    if begin is None and first < len(ending.frames):
+        begin = ending.times[first] + blend.shift
+    after, span = blend.after, (blend.start + blend.shift, blend.end + blend.shift)
+    second = beginning.first_from(Fraction((begin or 0) - after.shift))
+    return plan_crossfade(form, (ending, first), (beginning, second), begin or 0, span)
+
+
+def _others(piece: Part, found: Iterable[Pes], pid: int) -> Iterator[Unit]:
     """Keep of a stream that is neither picture nor sound what belongs to the time of the piece."""
     for pes in found:
         if pes.pts is not None and piece.start <= pes.pts < piece.end:
             yield Unit(pes.pts + piece.shift, pid, _moved(pes, piece.shift))
 
 
-@dataclass(frozen=True, slots=True)
-class _Sound:
-    """A sound taken apart: its bytes, where its PES begin in them, its frames, and when each of those sounds."""
-
-    data: bytes
-    pes: tuple[Pes, ...]
-    offsets: tuple[int, ...]
-    frames: tuple[SoundFrame, ...]
-    times: tuple[int, ...]
-
-    @classmethod
-    def read(cls, form: str, found: Sequence[Pes]) -> "_Sound":
-        data = b"".join(pes.payload for pes in found)
-        offsets = tuple(accumulate((len(pes.payload) for pes in found), initial=0))
-        frames = tuple(sound_frames(form, data))
-        timed = [(offset, pes.pts) for offset, pes in zip(offsets, found, strict=False) if pes.pts is not None]
-        return cls(data, tuple(found), offsets, frames, tuple(_times(frames, timed)))
-
-    def first_from(self, time: Fraction) -> int:
-        """Give the first frame of which at least half sounds from a time on."""
-        found = (at for at, frame in enumerate(self.frames) if self.times[at] + frame.duration / 2 >= time)
-        return next(found, len(self.frames))
-
-    def between(self, begin: int, stop: int, by: int) -> Iterator[Pes]:
-        """Give the PES that hold these bytes, their times moved."""
-        starts = [frame.start for frame in self.frames]
-        for pes, (opens, closes) in zip(self.pes, pairwise(self.offsets), strict=True):
-            low, high = max(opens, begin), min(closes, stop)
-            if low >= high:
-                continue
-            at = bisect_left(starts, low)
-            time = self.times[at] + by if at < len(starts) and starts[at] < high else None
-            missing = pes.missing if stop == len(self.data) else 0
-            yield Pes(0, pes.stream_id, time, time, self.data[low:high], missing)
-
-
-def _times(frames: Iterable[SoundFrame], timed: Sequence[tuple[int, int]]) -> Iterator[int]:
-    """Tell when each frame sounds: the first that begins in a PES at its time, the next ones after each other."""
-    following, time = 0, Fraction(0)
-    for frame in frames:
-        while following < len(timed) and timed[following][0] <= frame.start:
-            time = Fraction(timed[following][1])
-            following += 1
-        yield round(time)
-        time += frame.duration
-
-
 # Which stream is which ---------------------------------------------------------------------------------------------
 
 _VIDEO = "video"
 _VIDEO_STREAM = 0xE0
+_OTHER = "other"
 
 
 def _main(programme: Programme) -> Elementary:
@@ -416,7 +431,7 @@ def _roles(programme: Programme) -> dict[str, int]:
     found |= {f"sound {index} {stream.audio}": stream.pid for index, stream in enumerate(programme.audio)}
     kinds: Counter[int] = Counter()
     for stream in programme.other:
-        found[f"other {stream.stream_type} {kinds[stream.stream_type]}"] = stream.pid
+        found[f"{_OTHER} {stream.stream_type} {kinds[stream.stream_type]}"] = stream.pid
         kinds[stream.stream_type] += 1
     return found
 

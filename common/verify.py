@@ -15,10 +15,10 @@ import av
 import numpy as np
 from av.container import InputContainer
 
+from common.blends import Part
 from common.cuts import SplicePlan
 from common.finished import Finished, TrackTimes, UnsoundError, read_finished
 from common.pes import read_pes
-from common.pieces import Piece
 from common.programme import Elementary
 from common.sound import sound_frames
 from common.ticks import TICKS, distance
@@ -75,7 +75,7 @@ def expected_of(plan: SplicePlan) -> Expected:
     return Expected(plan.frames, plan.duration, shortest, longest, joins, len(heard))
 
 
-def _steps(piece: Piece) -> Times:
+def _steps(piece: Part) -> Times:
     """Give how long each picture of a piece is shown."""
     if not piece.frames:
         return np.empty(0, np.int64)

@@ -86,6 +86,8 @@ def _answered() -> Iterator[None]:
         raise RequestError(str(error), status=404) from error
     except UnreadableSegmentError as error:
         raise RequestError(f"{error} Add allow_holes=true to leave it out.", status=406) from error
+    except TransitionError as error:
+        raise RequestError(str(error), status=406) from error
     except (CannotSpliceError, EncodingError) as error:
         raise RequestError(f"{error} Ask for another type of cut.", status=406) from error
 

@@ -27,9 +27,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("codec_strings",),
     ("facts", "full_cut", "picture_commands", "sound", "transport"),
     ("pes", "programme"),
-    ("scan",),
+    ("scan", "sound_track"),
     ("pieces",),
-    ("cuts", "splice"),
+    ("blends", "crossfades"),
+    ("blend_commands", "cuts", "splice"),
     ("errors", "logs", "metrics", "waits"),
     (
         "db",
@@ -48,10 +49,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("children", "frames", "smart", "waveforms"),
     ("full",),
     ("cutting",),
+    ("preview",),
 )
 PURE = {
     "dateutil", "segments", "coverage", "encoding", "levels", "nal", "codec_strings", "ticks", "transitions", "facts",
     "full_cut", "picture_commands", "sound", "transport", "pes", "programme", "scan", "pieces", "cuts", "splice",
+    "blend_commands", "blends", "crossfades", "sound_track",
 }  # fmt: skip
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 
