@@ -3,10 +3,12 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain, takewhile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from common.avc import Alignment, align
 from common.nal import Entry, Picture
 from common.scan import Stretch
 from common.ticks import TICKS
@@ -14,6 +16,9 @@ from common.transport import Times
 
 # No more than this is encoded at an end of a piece that is copied otherwise: then it were hardly copied at all.
 _LONGEST_ENCODE = 30 * TICKS
+
+# So many pictures after one may tell of those before it.
+_LOOKS_AHEAD = 64
 
 # A packet of sound may hold so much from its time on, and lie so far from the pictures that it belongs to.
 _LONGEST_SOUND_PES = 2 * TICKS
@@ -27,13 +32,16 @@ class CannotSpliceError(ValueError):
 class Encode:
     """Pictures that are encoded again: the times at which they are shown, in that order, and are decoded.
 
-    `opened` and `closed` bound the pictures, in decode order, from which a decoder makes them.
+    `opened` and `closed` bound the pictures, in decode order, from which a decoder makes them. `alignment`: how they
+    are placed so that copying can begin with a picture of H.264 that is no IDR. Those that it leads are the last ones
+    shown, and are decoded where they were.
     """
 
     pts: Times
     dts: Times
     opened: int
     closed: int
+    alignment: Alignment | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,7 +102,11 @@ def plan_piece(stretch: Stretch, low: int, high: int, pictures_of: PicturesOf, *
     """
     if stretch.programme.video is None:
         return _sound_piece(stretch, low, high)
-    entry_of = _entries(stretch, pictures_of)
+    picture_of = _pictures(stretch, pictures_of)
+
+    def entry_of(index: int) -> Entry:
+        return picture_of(index).entry
+
     shown = np.flatnonzero((stretch.pts >= low) & (stretch.pts < high))
     opened = _entry_before(stretch, shown, entry_of) if len(shown) else None
     if len(shown) and opened is None:
@@ -103,26 +115,26 @@ def plan_piece(stretch: Stretch, low: int, high: int, pictures_of: PicturesOf, *
         shown = np.flatnonzero((stretch.pts >= low) & (stretch.pts < high))
     if not len(shown) or opened is None:
         return None
-    key = _first_copied(stretch, shown, opened, entry_of, begins=begins)
+    key = _first_copied(stretch, shown, opened, picture_of, begins=begins)
     if key is None:
         times = np.sort(stretch.pts[shown])
         if times[-1] - times[0] > _LONGEST_ENCODE:
             raise CannotSpliceError("For too long a time no picture comes with which copying could begin.")
         all_of_it = Encode(times, times, opened, int(shown.max()) + 1)
         return _put_together(stretch, shown, all_of_it, range(0), None)
-    head = _head(stretch, shown, opened, key)
+    head = _head(stretch, shown, opened, key, _alignment(stretch, shown, key, picture_of))
     stop = _copied_until(stretch, shown, key)
     return _put_together(stretch, shown, head, range(key, stop), _tail(stretch, shown, key, stop, entry_of))
 
 
-def _entries(stretch: Stretch, pictures_of: PicturesOf) -> Callable[[int], Entry]:
+def _pictures(stretch: Stretch, pictures_of: PicturesOf) -> Callable[[int], Picture]:
     pictures = cache(lambda number: pictures_of(stretch, number))
 
-    def entry_of(index: int) -> Entry:
+    def picture_of(index: int) -> Picture:
         number = stretch.segment_of(index)
-        return pictures(number)[index - stretch.bounds[number]].entry
+        return pictures(number)[index - stretch.bounds[number]]
 
-    return entry_of
+    return picture_of
 
 
 def _entry_before(stretch: Stretch, shown: NDArray[np.intp], entry_of: Callable[[int], Entry]) -> int | None:
@@ -133,7 +145,7 @@ def _entry_before(stretch: Stretch, shown: NDArray[np.intp], entry_of: Callable[
 
 
 def _first_copied(
-    stretch: Stretch, shown: NDArray[np.intp], opened: int, entry_of: Callable[[int], Entry], *, begins: bool
+    stretch: Stretch, shown: NDArray[np.intp], opened: int, picture_of: Callable[[int], Picture], *, begins: bool
 ) -> int | None:
     """Find the picture with which copying can begin."""
     first = int(stretch.pts[shown].min())
@@ -141,27 +153,64 @@ def _first_copied(
     for at in range(opened, int(shown.max()) + 1):
         if stretch.dts[at] - first > _LONGEST_ENCODE:
             return None
-        if at in wanted and _can_follow(stretch, entry_of(at), begins=begins and stretch.pts[at] == first):
+        if at not in wanted:
+            continue
+        entry = picture_of(at).entry
+        if entry is Entry.CLOSED or (entry is Entry.OPEN and begins and stretch.pts[at] == first):
+            return at
+        # of HEVC a decoder can be told that a sequence has ended before it
+        if entry is Entry.OPEN and (_codec(stretch) == "hevc" or _alignment(stretch, shown, at, picture_of)):
             return at
     return None
 
 
-def _can_follow(stretch: Stretch, entry: Entry, *, begins: bool) -> bool:
-    """Tell whether copying can begin with a picture, after others unless the video `begins` with it."""
+def _codec(stretch: Stretch) -> str | None:
     video = stretch.programme.video
-    if entry is Entry.OPEN:
-        # of HEVC a decoder can be told that a sequence has ended before it
-        return begins or (video is not None and video.video == "hevc")
-    return entry is Entry.CLOSED
+    return video.video if video else None
 
 
-def _head(stretch: Stretch, shown: NDArray[np.intp], opened: int, key: int) -> Encode | None:
+def _alignment(
+    stretch: Stretch, shown: NDArray[np.intp], key: int, picture_of: Callable[[int], Picture]
+) -> Alignment | None:
+    """Find how what is shown before a picture of H.264 that is no IDR can be encoded so that it can follow."""
+    if _codec(stretch) != "h264" or picture_of(key).entry is not Entry.OPEN:
+        return None
+    leading = key + np.flatnonzero(stretch.pts[key:] < stretch.pts[key])
+    leading = leading[np.argsort(stretch.pts[leading])]
+    before = shown[shown < key]
+    first = stretch.pts[leading[0]] if len(leading) else stretch.pts[key]
+    if not len(before) or stretch.pts[before].max() > first or not np.isin(leading, shown).all():
+        return None
+    later = range(key + 1, min(len(stretch.pts), key + _LOOKS_AHEAD))
+    following = [*takewhile(lambda picture: picture.entry is Entry.NONE, map(picture_of, later))]
+    if len(leading) and leading.max() - key > len(following):
+        return None
+    parameters = _parameters(stretch, key, picture_of)
+    return align([picture_of(key), *following], parameters, (leading - key).tolist(), len(before))
+
+
+def _parameters(stretch: Stretch, index: int, picture_of: Callable[[int], Picture]) -> bytes:
+    """Find the parameter sets that hold for a picture."""
+    number = stretch.segment_of(index)
+    near = (picture_of(at).parameters for at in range(index, stretch.bounds[number] - 1, -1))
+    heads = (stretch.scans[at].head.parameters for at in range(number, -1, -1))
+    return next(filter(None, chain(near, heads)), b"")
+
+
+def _head(
+    stretch: Stretch, shown: NDArray[np.intp], opened: int, key: int, alignment: Alignment | None
+) -> Encode | None:
     before = shown[stretch.pts[shown] < stretch.pts[key]]
     if not len(before):
         return None
-    times = np.sort(stretch.pts[before])
+    times, until = np.sort(stretch.pts[before]), int(before.max()) + 1
+    if alignment is not None:
+        leading = before[before > key]
+        leading = leading[np.argsort(stretch.pts[leading])]
+        dts = np.concatenate([stretch.dts[key - alignment.before : key], stretch.dts[leading]])
+        return Encode(times, dts, opened, until, alignment)
     delay = stretch.pts[key] - stretch.dts[key]
-    return Encode(times, times - delay, opened, int(before.max()) + 1)
+    return Encode(times, times - delay, opened, until)
 
 
 def _copied_until(stretch: Stretch, shown: NDArray[np.intp], key: int) -> int:

@@ -1,5 +1,6 @@
 """Cuts that are exact to the frame, in the making: segments are read, a few pictures encoded again, the rest copied."""
 
+from bisect import insort
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -135,9 +136,13 @@ async def _apart(
         async with aclosing(_encoded(group, part)) as pictures:
             done = 0
             async for picture in pictures:
-                unit = splicer.encoded(piece, part, done, picture)
+                unit = await in_thread(splicer.encoded, piece, part, done, picture)
                 done += 1
-                yield await in_thread(_write_until, splicer, units, unit)
+                if part.alignment is not None and done > part.alignment.before:
+                    # decoded among those that are copied
+                    insort(units, unit, key=lambda each: each.time)
+                else:
+                    yield await in_thread(_write_until, splicer, units, unit)
             if done != len(part.pts):
                 raise FfmpegError(f"ffmpeg encoded {done} of {len(part.pts)} pictures", 0, "")
     yield await in_thread(_write_until, splicer, units, None)
@@ -182,7 +187,8 @@ async def _encoded(group: Group, part: Encode) -> AsyncGenerator[bytes, None]:
         "-tune",
         "zerolatency",
         "-x264-params",
-        "keyint=infinite:scenecut=0:aud=1:sps-id=7",
+        "keyint=infinite:scenecut=0:weightp=0:aud=1:sps-id=7",
+        *_aligned(part),
         "-f",
         "mpegts",
         "-muxdelay",
@@ -207,6 +213,15 @@ async def _encoded(group: Group, part: Encode) -> AsyncGenerator[bytes, None]:
                 yield picture
     for picture in _whole_pictures(pending, ended=True)[0]:
         yield picture
+
+
+def _aligned(part: Encode) -> list[str]:
+    """The arguments with which what is encoded can be aligned with what is copied after it."""
+    if part.alignment is None:
+        return []
+    forced = "+".join(f"eq(n,{at})" for at in part.alignment.keys)
+    profile = {66: "baseline", 77: "main"}.get(part.alignment.profile, "high")
+    return ["-force_key_frames", f"expr:{forced}", "-profile:v", profile]
 
 
 def _whole_pictures(data: bytes, *, ended: bool) -> tuple[list[bytes], bytes]:

@@ -12,6 +12,7 @@ from itertools import accumulate, chain, pairwise
 
 import numpy as np
 
+from common.avc import Aligner
 from common.nal import HEVC_END_OF_SEQUENCE, Entry, Picture, begin_of_picture, read_picture, with_parameters
 from common.pes import Pes, pcr_packet, read_pes, write_pes
 from common.pieces import Encode, Piece
@@ -192,6 +193,7 @@ class Splicer:
     _tracks: dict[int, _Track] = field(default_factory=dict)
     _lag: int | None = None
     _tables_due: int = 0
+    _aligner: Aligner | None = None
 
     def __post_init__(self) -> None:
         self.programme = replace(self.programme, pcr_pid=_main(self.programme).pid)
@@ -296,7 +298,14 @@ class Splicer:
         return payload
 
     def encoded(self, piece: Piece, part: Encode, index: int, picture: bytes) -> Unit:
-        """Take in a picture that was encoded again: that of a part that is shown at its `index`."""
+        """Take in a picture that was encoded again: that of a part that is shown at its `index`.
+
+        Raises AvcError if it does not fit what is copied after it.
+        """
+        if part.alignment is not None:
+            if index == 0 or self._aligner is None:
+                self._aligner = Aligner(part.alignment)
+            picture = self._aligner.picture(index, picture)
         pts, dts = int(part.pts[index]) + piece.shift, int(part.dts[index]) + piece.shift
         return Unit(dts, _roles(self.programme)[_VIDEO], Pes(0, _VIDEO_STREAM, pts, dts, picture), entry=index == 0)
 

@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("segments",),
     ("coverage",),
     ("codec_strings", "encoding", "levels", "nal", "ticks", "transitions"),
-    ("facts", "full_cut", "picture_commands", "sound", "transport"),
+    ("avc", "facts", "full_cut", "picture_commands", "sound", "transport"),
     ("pes", "programme"),
     ("scan",),
     ("pieces",),
@@ -36,8 +36,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("cutting",),
 )
 PURE = {
-    "dateutil", "segments", "coverage", "codec_strings", "encoding", "levels", "nal", "ticks", "transitions", "facts",
-    "full_cut", "picture_commands", "sound", "transport", "pes", "programme", "scan", "pieces", "cuts", "splice",
+    "dateutil", "segments", "coverage", "codec_strings", "encoding", "levels", "nal", "ticks", "transitions", "avc",
+    "facts", "full_cut", "picture_commands", "sound", "transport", "pes", "programme", "scan", "pieces", "cuts",
+    "splice",
 }  # fmt: skip
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 
