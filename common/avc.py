@@ -364,11 +364,6 @@ class Alignment:
         idrs = (at for at, place in enumerate(self.places) if place.idr)
         return *idrs, *range(self.before, len(self.places))
 
-    @property
-    def profile(self) -> int:
-        """The profile_idc that holds."""
-        return self.sps[1]
-
 
 def align(following: Sequence[Picture], parameters: bytes, leading: Sequence[int], before: int) -> Alignment | None:
     """Find places for `before` pictures ahead of the first of `following`, and for those of these that it leads.

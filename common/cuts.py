@@ -14,7 +14,7 @@ from common.segments import Segment
 from common.ticks import TICKS
 
 # Names and times are rounded to microseconds, the times of pictures to ticks.
-_TOLERANCE = 3
+TOLERANCE = 3
 
 # Sound is written some frames at a time, so that it arrives later than it might; muxers leave it 0.1 to 0.7 seconds.
 _LEAST_LEAD, _MOST_LEAD = TICKS // 10, 7 * TICKS // 10
@@ -104,7 +104,7 @@ def plan_splice(ranges: Sequence[tuple[datetime, datetime, Sequence[Stretch]]], 
     pieces: list[Piece] = []
     for start, end, stretches in ranges:
         for stretch in stretches:
-            low, high = stretch.at(start) - _TOLERANCE, stretch.at(end) - _TOLERANCE
+            low, high = stretch.at(start) - TOLERANCE, stretch.at(end) - TOLERANCE
             piece = plan_piece(stretch, low, high, pictures_of, begins=not pieces)
             pieces += [] if piece is None else [piece]
     if not pieces:

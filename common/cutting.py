@@ -1,11 +1,12 @@
-"""Cuts made: from a store and what is wanted of it to a video, in a stream or in a file.
+"""Cuts made: from a store and what is wanted of it to a video in a file.
 
-Whatever ends the work, a file has its name only when it is whole and on disk.
+Whatever ends the work, a file has its name only when it is whole, checked and on disk.
 """
 
+import itertools
 import os
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,23 +14,54 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from common.cuts import NothingRecordedError, SplicePlan, VideoRange
+import structlog
+
+from common.cuts import CutType, NothingRecordedError, SplicePlan, VideoRange
+from common.encode_slots import encode_slot
+from common.encoding import Codec, Container, EncodingError, EncodingSettings
+from common.ffmpeg import Progress, find_ffmpeg, run
+from common.full import Feed, fed, full_cut, plan_archive, plan_full
+from common.full_cut import archive_command, remux_command
+from common.metrics import counter
+from common.pieces import CannotSpliceError
 from common.sidecar import FactsStore
 from common.smart import CONTEXT, Done, Range, Reading, plan, splice
 from common.store import Store
+from common.ticks import TICKS
+from common.transitions import Transition
+from common.verify import VerificationError, expected_of, verify
 from common.waits import in_thread
 
+log = structlog.get_logger()
+
 _COPY_BYTES = 64 << 20
+
+# An encode that takes longer than this many times the length of its video, and an hour, is stuck.
+_SLOWEST, _LONGEST_WAIT = 50, 3600.0
+
+# What a full cut is when nothing else is asked for: the codec that each container is meant for.
+DEFAULT_SETTINGS = {
+    Container.MP4: EncodingSettings(),
+    Container.MATROSKA: EncodingSettings(container=Container.MATROSKA),
+    Container.MPEGTS: EncodingSettings(container=Container.MPEGTS),
+    Container.WEBM: EncodingSettings(Codec.VP9, Container.WEBM),
+}
+
+_FALLBACKS = counter("cut_fallbacks", "Smart cuts that were made as full ones, by the reason.", "reason")
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is wanted: ranges of one recording, joined hard. With holes allowed, what is missing is left out."""
+    """What is wanted: ranges of one recording and what joins them, None for hard. Holes, if allowed, are left out.
+
+    `transitions` may be empty: then all joins are hard; else it has one less than `ranges`.
+    """
 
     channel: str
     quality: str
     ranges: tuple[VideoRange, ...]
     allow_holes: bool = False
+    transitions: tuple[Transition | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +70,16 @@ class Gathered:
 
     reading: Reading
     ranges: tuple[Range, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A finished cut: the type that it really is, and why if that is not the one asked for."""
+
+    kind: CutType
+    duration: timedelta
+    frames: int | None = None
+    reason: str | None = None
 
 
 def gather(store: Store, facts: FactsStore, order: Order, context: timedelta = CONTEXT) -> Gathered:
@@ -63,27 +105,26 @@ def prepare(store: Store, facts: FactsStore, order: Order) -> tuple[Reading, Spl
     Raises as `gather` and `common.smart.plan` do.
     """
     gathered = gather(store, facts, order)
-    return gathered.reading, plan(gathered.reading, gathered.ranges)
+    return gathered.reading, plan_smart(gathered, order)
 
 
-async def make(reading: Reading, planned: SplicePlan, output: Path, progress: Done | None = None) -> None:
-    """Make a cut that is exact to the frame, as a file of MPEG-TS.
-
-    Raises FfmpegError, UnreadableSegmentError or OSError.
-    """
-    async with replacing(output) as file, aclosing(splice(reading, planned, progress)) as parts:
-        async for packets in parts:
-            await in_thread(file.write, packets.data)
+def plan_smart(gathered: Gathered, order: Order) -> SplicePlan:
+    """Plan a cut that is exact to the frame. Blocks. Raises as `common.smart.plan` does."""
+    if any(order.transitions):
+        raise CannotSpliceError("A transition is encoded.")
+    return plan(gathered.reading, gathered.ranges)
 
 
-async def make_rough(gathered: Gathered, output: Path, progress: Done | None = None) -> None:
+async def make_rough(gathered: Gathered, output: Path, progress: Done | None = None) -> Made:
     """Put the segments of some ranges together, as they are. Raises OSError; of a segment, with its path."""
-    paths = [gathered.reading.path(segment) for wanted in gathered.ranges for segment in wanted.segments]
-    async with replacing(output) as file:
-        for number, path in enumerate(paths, 1):
-            await in_thread(_append, path, file)
-            if progress is not None:
-                progress(number / len(paths))
+    segments = [segment for wanted in gathered.ranges for segment in wanted.segments]
+    async with spooled(output) as temp:
+        with await in_thread(_open_new, temp) as file:
+            for number, segment in enumerate(segments, 1):
+                await in_thread(_append, gathered.reading.path(segment), file)
+                if progress is not None:
+                    progress(number / len(segments))
+    return Made(CutType.ROUGH, sum((segment.duration for segment in segments), timedelta(0)))
 
 
 def _append(path: Path, file: BinaryIO) -> None:
@@ -92,16 +133,124 @@ def _append(path: Path, file: BinaryIO) -> None:
             pass
 
 
+async def make_smart(
+    gathered: Gathered, order: Order, container: Container, output: Path, progress: Done | None = None
+) -> Made:
+    """Make a cut that is exact to the frame, copying all that can be copied, and check it.
+
+    What cannot be made so, or does not pass the check, is made as a full cut. Raises as `make_full` does.
+    """
+    try:
+        planned = await in_thread(plan_smart, gathered, order)
+        await _make_checked(gathered.reading, planned, container, output, progress)
+    except (CannotSpliceError, EncodingError, VerificationError) as error:
+        reason = "check failed" if isinstance(error, VerificationError) else "cannot be copied"
+        _FALLBACKS.labels(reason).inc()
+        log.warning("smart_cut_made_as_full", channel=order.channel, quality=order.quality, reason=str(error))
+        made = await make_full(gathered, order, DEFAULT_SETTINGS[container], output, progress)
+        return Made(made.kind, made.duration, made.frames, str(error))
+    return Made(CutType.SMART, _length(planned.duration), planned.frames)
+
+
+async def _make_checked(
+    reading: Reading, planned: SplicePlan, container: Container, output: Path, progress: Done | None
+) -> None:
+    async with spooled(output) as temp:
+        parts = splice(reading, planned, progress)
+        async with aclosing(parts):
+            with await in_thread(_open_new, temp) as file:
+                async for packets in parts:
+                    await in_thread(file.write, packets.data)
+        await in_thread(verify, temp, expected_of(planned))
+        if container is not Container.MPEGTS:
+            await _remux(temp, container, _length(planned.duration))
+
+
+async def _remux(path: Path, container: Container, length: timedelta) -> None:
+    """Put a video of MPEG-TS into another container, in its place."""
+    other = path.with_name(f"{path.name}.remux")
+    command = remux_command(find_ffmpeg(), str(path), container, str(other))
+    await run(command, timeout=_limit(length), purpose="remux", output=other)
+    await in_thread(other.replace, path)
+
+
+async def make_full(
+    gathered: Gathered, order: Order, settings: EncodingSettings, output: Path, progress: Done | None = None
+) -> Made:
+    """Make a cut that is encoded anew as a whole.
+
+    Raises FfmpegError, NothingRecordedError, UnreadableSegmentError, OSError; EncodingError and TransitionError for
+    what cannot be encoded so.
+    """
+    planned = await in_thread(plan_full, gathered.reading, gathered.ranges)
+    async with spooled(output) as temp:
+        command = full_cut(planned, joins(order), settings, str(temp))
+
+        def report(at: Progress) -> None:
+            if progress is not None and at.fraction is not None:
+                progress(at.fraction)
+
+        async with encode_slot("full"):
+            await run(
+                command.arguments,
+                inputs=feeds(gathered.reading, planned),
+                progress=report,
+                duration=command.duration,
+                timeout=_limit(command.duration),
+                purpose="full",
+            )
+    return Made(CutType.FULL, command.duration)
+
+
+async def make_archive(gathered: Gathered, output: Path, progress: Done | None = None) -> list[Path]:
+    """Put the segments of some ranges into Matroska as they are, one file for each stretch that runs on.
+
+    The first file has the name `output`, the others numbers from 2 before its ending, past those that are there; gives
+    them all. Raises FfmpegError, UnreadableSegmentError and OSError.
+    """
+    planned = await in_thread(plan_archive, gathered.reading, gathered.ranges)
+    names = await in_thread(_names, output, len(planned))
+    for number, (piece, name) in enumerate(zip(planned, names, strict=True), 1):
+        async with spooled(name) as temp:
+            command = archive_command(find_ffmpeg(), str(temp))
+            streams = [fed(gathered.reading, piece)]
+            await run(command, inputs=streams, timeout=_limit(_length(piece.end - piece.start)), purpose="archive")
+        if progress is not None:
+            progress(number / len(names))
+    return names
+
+
+def _names(output: Path, number: int) -> list[Path]:
+    numbered = (output.with_stem(f"{output.stem}-{count}") for count in itertools.count(2))
+    free = (path for path in numbered if not path.exists())
+    return [output, *itertools.islice(free, number - 1)]
+
+
+def joins(order: Order) -> tuple[Transition | None, ...]:
+    """What joins the ranges of an order, one less than those."""
+    return order.transitions or (None,) * (len(order.ranges) - 1)
+
+
+def feeds(reading: Reading, planned: Sequence[Sequence[Feed]]) -> list[AsyncIterator[bytes]]:
+    """The streams that ffmpeg is fed for a full cut."""
+    return [fed(reading, feed.piece) for each in planned for feed in each]
+
+
+def _limit(length: timedelta) -> float:
+    return _LONGEST_WAIT + _SLOWEST * length.total_seconds()
+
+
+def _length(duration: int) -> timedelta:
+    return timedelta(seconds=duration / TICKS)
+
+
 @asynccontextmanager
-async def replacing(output: Path) -> AsyncIterator[BinaryIO]:
-    """Write a file that has its name only when it is whole and on disk. Raises OSError."""
+async def spooled(output: Path) -> AsyncIterator[Path]:
+    """Give the name under which to write a file that has its own only when it is whole and on disk. Raises OSError."""
     temp = output.with_name(f".{output.name}.{secrets.token_hex(4)}.part")
     try:
-        with await in_thread(_open_new, temp) as file:
-            yield file
-            await in_thread(_flush, file)
-        await in_thread(temp.replace, output)
-        await in_thread(_flush_folder, output.parent)
+        yield temp
+        await in_thread(_settle, temp, output)
     finally:
         with suppress(OSError):  # it has its name, or never came to be
             await in_thread(temp.unlink)
@@ -111,13 +260,14 @@ def _open_new(path: Path) -> BinaryIO:
     return path.open("xb")
 
 
-def _flush(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
+def _settle(temp: Path, output: Path) -> None:
+    _flush(temp, os.O_RDONLY)
+    temp.replace(output)
+    _flush(output.parent, os.O_RDONLY | os.O_DIRECTORY)
 
 
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _flush(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)
     finally:

@@ -16,6 +16,7 @@ import ffmpeg
 
 from common.encoding import (
     UNSPECIFIED,
+    Container,
     EncodingError,
     EncodingSettings,
     FieldOrder,
@@ -237,14 +238,14 @@ def _fit(stream: _Stream, picture: VideoFormat, first: VideoFormat) -> _Stream:
     if (picture.width, picture.height, picture.sample_aspect) != (first.width, first.height, first.sample_aspect):
         shape = Fraction(picture.width, picture.height) * picture.sample_aspect / first.sample_aspect
         inner_width, inner_height = min(width, round(height * shape)), min(height, round(width / shape))
-        stream = (
-            stream.filter("scale", max(2, inner_width), max(2, inner_height))
-            .filter("pad", width, height, "(ow-iw)/2", "(oh-ih)/2")
-            .filter("setsar", f"{first.sample_aspect.numerator}/{first.sample_aspect.denominator}")
+        stream = stream.filter("scale", max(2, inner_width), max(2, inner_height)).filter(
+            "pad", width, height, "(ow-iw)/2", "(oh-ih)/2"
         )
     elif (width, height) != (first.width, first.height):
         stream = stream.filter("crop", width, height, 0, 0)
-    return _recolour(stream, picture, first)
+    # also where it is the same: a shape that is not known and one that is square are not the same to filters
+    aspect = f"{first.sample_aspect.numerator}/{first.sample_aspect.denominator}"
+    return _recolour(stream.filter("setsar", aspect), picture, first)
 
 
 def _recolour(stream: _Stream, picture: VideoFormat, first: VideoFormat) -> _Stream:
@@ -366,6 +367,16 @@ def archive_command(program: str, output: str, *, subtitles: Sequence[int] = ())
     kept = [source["v?"], source["a?"], *(source[f"s:{int(number)}"] for number in subtitles)]
     made = ffmpeg.output(*kept, _file(output), c="copy", f="matroska")
     arguments: list[str] = made.compile(cmd=program, overwrite_output=True)
+    return arguments
+
+
+def remux_command(program: str, path: str, container: Container, output: str) -> list[str]:
+    """The command that puts a finished video of MPEG-TS into another container, picture and sound as they are."""
+    source = ffmpeg.input(_file(path), format="mpegts")
+    options = {**container_options(EncodingSettings(container=container)), "c": "copy"}
+    arguments: list[str] = ffmpeg.output(source["v?"], source["a?"], _file(output), **options).compile(
+        cmd=program, overwrite_output=True
+    )
     return arguments
 
 

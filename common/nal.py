@@ -25,6 +25,8 @@ _HEVC_IRAP, _HEVC_CRA = range(16, 24), 21
 _HEVC_RASL = (8, 9)
 _HEVC_PARAMETERS, _HEVC_DELIMITER = (32, 33, 34), 35
 
+_SEQUENCE_HEADER = b"\0\0\1\xb3"
+
 _DELIMITERS = {"h264": re.compile(rb"\x00?\x00\x00\x01\x09"), "hevc": re.compile(rb"\x00?\x00\x00\x01[\x46\x47]")}
 _ANY_UNIT = re.compile(rb"\x00?\x00\x00\x01")
 
@@ -71,13 +73,14 @@ def units(data: bytes) -> Iterator[bytes]:
 
 
 def read_picture(codec: str, data: bytes) -> Picture:
-    """Look at a coded picture of `h264` or `hevc`; of another codec nothing is known, so it is no entry."""
+    """Look at a coded picture of `h264`, `hevc`, `mpeg1video` or `mpeg2video`."""
     match codec:
         case "h264":
             return _avc_picture(data)
         case "hevc":
             return _hevc_picture(data)
-    return Picture(Entry.NONE, b"")
+    # of MPEG-1 and MPEG-2 a sequence header comes with pictures to begin with (ISO/IEC 13818-2 §6.1.1.6)
+    return Picture(Entry.OPEN if _SEQUENCE_HEADER in data else Entry.NONE, b"")
 
 
 def _avc_picture(data: bytes) -> Picture:
@@ -143,6 +146,19 @@ def with_parameters(codec: str, data: bytes, parameters: bytes) -> bytes:
     is_delimiter = first[0] & 0x1F == _AVC_DELIMITER if codec == "h264" else first[0] >> 1 & 0x3F == _HEVC_DELIMITER
     at = data.find(first) + len(first) if is_delimiter else 0
     return data[:at] + parameters + data[at:]
+
+
+def free_parameter_set(parameters: bytes) -> int:
+    """Give an id, of those that H.264 allows (0 to 31), that no parameter set of a stream has."""
+    taken = {_first_number(unit[4:] if unit[0] & 0x1F == _AVC_SPS else unit[1:]) for unit in units(parameters)}
+    return next(number for number in range(31, -1, -1) if number not in taken)
+
+
+def _first_number(content: bytes) -> int:
+    """Read the number of variable length with which some content begins (H.264 §9.1)."""
+    bits = f"{int.from_bytes(unescape(content)[:8].ljust(8, bytes(1))):064b}"
+    zeros = len(bits) - len(bits.lstrip("0"))
+    return int(bits[zeros : 2 * zeros + 1] or "0", 2) - 1
 
 
 def unescape(unit: bytes) -> bytes:

@@ -1,7 +1,7 @@
 """A piece of one stretch of the recording, exact to the frame: what is copied, what is encoded again."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import chain, takewhile
 
@@ -103,28 +103,52 @@ def plan_piece(stretch: Stretch, low: int, high: int, pictures_of: PicturesOf, *
     if stretch.programme.video is None:
         return _sound_piece(stretch, low, high)
     picture_of = _pictures(stretch, pictures_of)
+    entry_of = _entries(picture_of)
+    found = _shown(stretch, low, high, entry_of)
+    if found is None:
+        return None
+    shown, opened = found
+    key = _first_copied(stretch, shown, opened, picture_of, begins=begins)
+    if key is None:
+        encode = _all(stretch, shown, opened)
+        if encode.pts[-1] - encode.pts[0] > _LONGEST_ENCODE:
+            raise CannotSpliceError("For too long a time no picture comes with which copying could begin.")
+        return _put_together(stretch, shown, encode, range(0), None)
+    head = _head(stretch, shown, opened, key, _alignment(stretch, shown, key, picture_of))
+    stop = _copied_until(stretch, shown, key)
+    return _put_together(stretch, shown, head, range(key, stop), _tail(stretch, shown, key, stop, entry_of))
 
-    def entry_of(index: int) -> Entry:
-        return picture_of(index).entry
 
+def plan_decoded(stretch: Stretch, low: int, high: int, pictures_of: PicturesOf) -> Piece | None:
+    """Plan a piece of which all is decoded, so that nothing must be taken apart; else as `plan_piece`.
+
+    Its segments go through whole, with what a decoder needs before `start`; of what is shown nothing is counted.
+    """
+    if stretch.programme.video is None:
+        piece = _sound_piece(stretch, low, high)
+    else:
+        found = _shown(stretch, low, high, _entries(_pictures(stretch, pictures_of)))
+        encode = None if found is None else _all(stretch, *found)
+        piece = None if found is None else _put_together(stretch, found[0], encode, range(0), None)
+    return None if piece is None else replace(piece, whole=range(piece.first, piece.last))
+
+
+def _shown(
+    stretch: Stretch, low: int, high: int, entry_of: Callable[[int], Entry]
+) -> tuple[NDArray[np.intp], int] | None:
+    """Find the pictures that are shown in an interval and can be decoded, and the one to begin with."""
     shown = np.flatnonzero((stretch.pts >= low) & (stretch.pts < high))
     opened = _entry_before(stretch, shown, entry_of) if len(shown) else None
     if len(shown) and opened is None:
         opened = next((at for at in range(int(shown[0]), len(stretch.pts)) if entry_of(at) is not Entry.NONE), None)
         low = high if opened is None else int(stretch.pts[opened])
         shown = np.flatnonzero((stretch.pts >= low) & (stretch.pts < high))
-    if not len(shown) or opened is None:
-        return None
-    key = _first_copied(stretch, shown, opened, picture_of, begins=begins)
-    if key is None:
-        times = np.sort(stretch.pts[shown])
-        if times[-1] - times[0] > _LONGEST_ENCODE:
-            raise CannotSpliceError("For too long a time no picture comes with which copying could begin.")
-        all_of_it = Encode(times, times, opened, int(shown.max()) + 1)
-        return _put_together(stretch, shown, all_of_it, range(0), None)
-    head = _head(stretch, shown, opened, key, _alignment(stretch, shown, key, picture_of))
-    stop = _copied_until(stretch, shown, key)
-    return _put_together(stretch, shown, head, range(key, stop), _tail(stretch, shown, key, stop, entry_of))
+    return (shown, opened) if len(shown) and opened is not None else None
+
+
+def _all(stretch: Stretch, shown: NDArray[np.intp], opened: int) -> Encode:
+    times = np.sort(stretch.pts[shown])
+    return Encode(times, times, opened, int(shown.max()) + 1)
 
 
 def _pictures(stretch: Stretch, pictures_of: PicturesOf) -> Callable[[int], Picture]:
@@ -135,6 +159,10 @@ def _pictures(stretch: Stretch, pictures_of: PicturesOf) -> Callable[[int], Pict
         return pictures(number)[index - stretch.bounds[number]]
 
     return picture_of
+
+
+def _entries(picture_of: Callable[[int], Picture]) -> Callable[[int], Entry]:
+    return lambda index: picture_of(index).entry
 
 
 def _entry_before(stretch: Stretch, shown: NDArray[np.intp], entry_of: Callable[[int], Entry]) -> int | None:

@@ -155,14 +155,15 @@ def stretches(scanned: Iterable[tuple[Segment, Scan]]) -> Iterator[Stretch]:
 
 
 def _runs_on(segment: Segment, before: Scan, after: Scan) -> bool:
-    if segment.type is SegmentType.PARTIAL or _kinds(before.programme) != _kinds(after.programme):
+    if segment.type is SegmentType.PARTIAL or kinds(before.programme) != kinds(after.programme):
         return False
     gap = distance(int(before.dts[-1]), int(after.dts[0]))
     longest = max(_steps(before.dts).max(initial=0), _steps(after.dts).max(initial=0))
     return 0 < gap <= min(int(longest) * 2 or _LONGEST_STEP, _LONGEST_STEP) + _ROUNDING
 
 
-def _kinds(programme: Programme) -> tuple[list[str], list[str]]:
+def kinds(programme: Programme) -> tuple[list[str], list[str]]:
+    """Tell what is to be seen and to be heard, and in which forms."""
     video = programme.video
     return [video.video] if video else [], [sound.audio for sound in programme.audio]
 

@@ -85,7 +85,7 @@ class FactsStore:
         self._cached_facts = 0
         self._lock = threading.Lock()
         self._unwritable = threading.Lock()
-        self._warned: set[Path] = set()
+        self._warned: set[tuple[str, Path]] = set()
 
     def known(self, channel: str, quality: str, hour: datetime) -> Mapping[str, Facts]:
         """Give what is known of the segments in an hour (its first moment), by hash; probes nothing.
@@ -144,12 +144,13 @@ class FactsStore:
         except FileNotFoundError:
             return None
         except OSError as error:
-            self._warn(path, "segment_unreadable", error)
+            self._warn(path, "segment_unreadable", str(error))
             return None
         _PROBED.labels(channel, quality).inc()
         if facts.error is not None:
             _UNREADABLE.labels(channel, quality).inc()
-            log.warning("segment_undecodable", path=str(path), reason=facts.error)
+            # a broken origin makes many of them: one line for an hour, and the metric counts them all
+            self._warn(path, "segment_undecodable", facts.error, once=path.parent)
         return facts
 
     @contextmanager
@@ -181,7 +182,7 @@ class FactsStore:
         except FileNotFoundError:  # the hour itself is gone
             return None
         except OSError as error:
-            self._warn(self._store.base, "facts_not_saved", error)
+            self._warn(self._store.base, "facts_not_saved", str(error))
             return None
 
     def _append(self, path: Path, file: int, fresh: Mapping[str, Facts]) -> bool:
@@ -194,18 +195,18 @@ class FactsStore:
             if os.write(file, lines) == len(lines):
                 return True
         except OSError as error:
-            self._warn(self._store.base, "facts_not_saved", error)
+            self._warn(self._store.base, "facts_not_saved", str(error))
             return False
-        self._warn(self._store.base, "facts_not_saved", OSError(f"{path} was written in part; the disk may be full."))
+        self._warn(self._store.base, "facts_not_saved", f"{path} was written in part; the disk may be full.")
         return False
 
-    def _warn(self, path: Path, event: str, error: OSError) -> None:
-        """Log a failure once per path."""
+    def _warn(self, path: Path, event: str, reason: str, *, once: Path | None = None) -> None:
+        """Log a failure once per path, or per another one that stands for several."""
         with self._lock:
-            if path in self._warned:
+            if (event, once or path) in self._warned:
                 return
-            self._warned.add(path)
-        log.warning(event, path=str(path), reason=str(error))
+            self._warned.add((event, once or path))
+        log.warning(event, path=str(path), reason=reason)
 
     def _path(self, key: _Key) -> Path:
         channel, quality, hour = key

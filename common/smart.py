@@ -1,23 +1,31 @@
 """Cuts that are exact to the frame, in the making: segments are read, a few pictures encoded again, the rest copied."""
 
+import asyncio
+import os
 from bisect import insort
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 from common.cuts import SplicePlan, plan_splice
-from common.encoding import input_url
+from common.dateutil import format_utc
+from common.encode_slots import encode_slot
+from common.encoding import EncodingError, VideoFormat, input_url, like_source
 from common.ffmpeg import FfmpegError, find_ffmpeg, stream
-from common.nal import Picture
+from common.formats import read_formats
+from common.nal import Picture, free_parameter_set
 from common.pes import read_pes
-from common.pieces import Encode, Piece
-from common.scan import Scan, Stretch, scan, stretches
+from common.pieces import CannotSpliceError, Encode, Piece
+from common.remux import as_transport
+from common.scan import Scan, Stretch, kinds, scan, stretches
 from common.segments import Segment
 from common.splice import Group, Splicer, Unit, decodable, open_group, read_pictures
+from common.ticks import TICKS, steady_rate
 from common.transport import PACKET_BYTES, Packets, TransportError, as_packets, read_headers
 from common.waits import in_thread
 
@@ -26,6 +34,12 @@ CONTEXT = timedelta(seconds=20)
 
 # Called with what is done of a cut, from 0 to 1.
 Done = Callable[[float], None]
+
+# Each takes memory for pictures of its own, and the few that are encoded gain nothing from more.
+_MOST_THREADS = 4
+
+# Live encoders round times to milliseconds.
+_JITTER = TICKS // 500
 
 # A decoder and an encoder that say nothing for so long are stuck.
 _PATIENCE_SECONDS = 60.0
@@ -59,9 +73,12 @@ class Reading:
     path: Callable[[Segment], Path]
 
     def packets(self, segment: Segment) -> Packets:
-        """Read a segment. Raises OSError, or UnreadableSegmentError if it is no MPEG-TS."""
+        """Read a segment as MPEG-TS. Raises OSError, or UnreadableSegmentError if it is none."""
+        path = self.path(segment)
         try:
-            return as_packets(np.fromfile(self.path(segment), np.uint8))
+            if path.suffix == ".mp4":
+                return as_packets(bytearray(as_transport(path.read_bytes())))
+            return as_packets(np.fromfile(path, np.uint8))
         except TransportError as error:
             raise UnreadableSegmentError(segment, str(error)) from error
 
@@ -87,7 +104,44 @@ def plan(reading: Reading, ranges: Sequence[Range]) -> SplicePlan:
         (wanted.start, wanted.end, list(stretches((segment, reading.scan(segment)) for segment in wanted.segments)))
         for wanted in ranges
     ]
-    return plan_splice(scanned, reading.pictures)
+    planned = plan_splice(scanned, reading.pictures)
+    _check_alike(reading, planned)
+    return planned
+
+
+def _check_alike(reading: Reading, planned: SplicePlan) -> None:
+    """See that one decoder can go through a whole video. Raises CannotSpliceError."""
+    seen: dict[bytes, tuple[Segment, VideoFormat]] = {}
+    for piece in planned.pieces:
+        if kinds(piece.stretch.programme) != kinds(planned.pieces[0].stretch.programme):
+            raise CannotSpliceError("The sounds or the codec change within the video.")
+        for segment, scanned in zip(
+            piece.stretch.segments[piece.first :], piece.stretch.scans[piece.first :], strict=True
+        ):
+            parameters = scanned.head.parameters
+            if parameters and parameters not in seen:
+                seen[parameters] = (segment, _picture_of(reading, segment))
+    for segment, found in seen.values():
+        first = next(iter(seen.values()))[1]
+        if _shape(found) != _shape(first):
+            raise CannotSpliceError(
+                f"The picture changes from {first.width}x{first.height} to {found.width}x{found.height}, or what it is"
+                f" made of, at {format_utc(segment.start)}."
+            )
+
+
+def _picture_of(reading: Reading, segment: Segment) -> VideoFormat:
+    try:
+        picture = read_formats(reading.packets(segment).tobytes(), None).picture
+    except EncodingError as error:
+        raise UnreadableSegmentError(segment, str(error)) from error
+    if picture is None:
+        raise UnreadableSegmentError(segment, "It has no picture that can be decoded.")
+    return picture
+
+
+def _shape(picture: VideoFormat) -> tuple[str, int, int, str]:
+    return picture.codec, picture.width, picture.height, picture.pixel_format
 
 
 async def splice(reading: Reading, planned: SplicePlan, progress: Done | None = None) -> AsyncGenerator[Packets, None]:
@@ -157,62 +211,71 @@ def _write_until(splicer: Splicer, units: list[Unit], last: Unit | None) -> Pack
 
 
 async def _encoded(group: Group, part: Encode) -> AsyncGenerator[bytes, None]:
-    """Encode pictures again and give them as they come, coded, in the order in which they are shown."""
-    content = (await in_thread(decodable, group, part)).tobytes()
+    """Encode pictures again and give them as they come, coded, in the order in which they are shown.
+
+    They are few, and kept until they are asked for: who reads slowly keeps nobody from encoding.
+    """
+    made: asyncio.Queue[bytes | None] = asyncio.Queue()
+    encoding = asyncio.create_task(_encode(group, part, made))
+    try:
+        while (picture := await made.get()) is not None:
+            yield picture
+        await encoding
+    finally:
+        encoding.cancel()
+        await asyncio.wait({encoding})
+
+
+async def _encode(group: Group, part: Encode, made: asyncio.Queue[bytes | None]) -> None:
+    """Put coded pictures into a queue, and None when there are no more, whatever the reason."""
+    try:
+        content, like = await in_thread(_prepare_encode, group, part)
+        chunks = stream(
+            _command(group, part, like), inputs=[_once(content)], timeout=_PATIENCE_SECONDS, purpose="splice"
+        )
+        pending = b""
+        async with encode_slot("splice"), aclosing(chunks):
+            async for chunk in chunks:
+                pictures, pending = _whole_pictures(pending + chunk, ended=False)
+                for picture in pictures:
+                    made.put_nowait(picture)
+        for picture in _whole_pictures(pending, ended=True)[0]:
+            made.put_nowait(picture)
+    finally:
+        made.put_nowait(None)
+
+
+def _command(group: Group, part: Encode, like: Sequence[str]) -> list[str]:
+    """Decode what is fed, and encode again those pictures of it that belong to a part."""
     base = int(group.stretch.dts[part.opened])
     first, last = int(part.pts[0]) - base, int(part.pts[-1]) - base
-    command = [
-        find_ffmpeg(),
-        "-copyts",
-        "-f",
-        "mpegts",
-        "-i",
-        input_url(0),
-        "-map",
-        "0:v",
-        "-vf",
-        f"select=between(pts\\,{first}\\,{last})",
-        "-fps_mode",
-        "passthrough",
-        "-enc_time_base",
-        "1:90000",
-        "-c:v",
-        "libx264",
-        "-preset",
-        "superfast",
-        "-crf",
-        "14",
-        "-bf",
-        "0",
-        "-tune",
-        "zerolatency",
-        "-x264-params",
-        "keyint=infinite:scenecut=0:weightp=0:aud=1:sps-id=7",
-        *_aligned(part),
-        "-f",
-        "mpegts",
-        "-muxdelay",
-        "0",
-        "-muxpreload",
-        "0",
-        "-mpegts_copyts",
-        "1",
-        "-flush_packets",
-        "1",
-        "pipe:1",
+    return [
+        *(find_ffmpeg(), "-copyts", "-f", "mpegts", "-i", input_url(0), "-map", "0:v:0"),
+        *("-vf", f"select=between(pts\\,{first}\\,{last})", *like, *_aligned(part)),
+        *("-f", "mpegts", "-muxdelay", "0", "-muxpreload", "0", "-mpegts_copyts", "1", "-flush_packets", "1", "pipe:1"),
     ]
 
-    async def feed() -> AsyncIterator[bytes]:
-        yield content
 
-    pending = b""
-    async with aclosing(stream(command, inputs=[feed()], timeout=_PATIENCE_SECONDS, purpose="splice")) as chunks:
-        async for chunk in chunks:
-            pictures, pending = _whole_pictures(pending + chunk, ended=False)
-            for picture in pictures:
-                yield picture
-    for picture in _whole_pictures(pending, ended=True)[0]:
-        yield picture
+async def _once(content: bytes) -> AsyncIterator[bytes]:
+    yield content
+
+
+def _prepare_encode(group: Group, part: Encode) -> tuple[bytes, list[str]]:
+    """Give what a decoder needs for a part, and how an encoder makes pictures like those of the source."""
+    content = decodable(group, part).tobytes()
+    picture = read_formats(content, rate_of(group.stretch)).picture
+    if picture is None:
+        raise EncodingError("There is no picture that can be decoded.")
+    heads = b"".join({scanned.head.parameters for scanned in group.stretch.scans})
+    threads = min(_MOST_THREADS, len(os.sched_getaffinity(0)))
+    return content, like_source(picture, threads=threads, parameter_set_id=free_parameter_set(heads))
+
+
+def rate_of(stretch: Stretch) -> Fraction | None:
+    """Give the rate of a stretch's pictures, None if it is not constant."""
+    steps = np.diff(np.sort(stretch.pts))
+    steady = len(steps) > 0 and int(steps.max() - steps.min()) <= _JITTER
+    return steady_rate(stretch.pts.tolist()) if steady else None
 
 
 def _aligned(part: Encode) -> list[str]:
@@ -220,8 +283,7 @@ def _aligned(part: Encode) -> list[str]:
     if part.alignment is None:
         return []
     forced = "+".join(f"eq(n,{at})" for at in part.alignment.keys)
-    profile = {66: "baseline", 77: "main"}.get(part.alignment.profile, "high")
-    return ["-force_key_frames", f"expr:{forced}", "-profile:v", profile]
+    return ["-force_key_frames", f"expr:{forced}"]
 
 
 def _whole_pictures(data: bytes, *, ended: bool) -> tuple[list[bytes], bytes]:

@@ -5,7 +5,6 @@
 
 import asyncio
 import contextlib
-import shutil
 import signal
 import socket
 import sys
@@ -13,21 +12,13 @@ import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from playwright.async_api import Page, ViewportSize, async_playwright
+from playwright.async_api import Page, ViewportSize
+
+# The browser of the tests.
+sys.path.append(str(Path(__file__).parent.parent / "tests/support"))
+from chromium import MISSING, chromium, executable
 
 _VIEWPORT: ViewportSize = {"width": 1280, "height": 840}
-
-# Root may not use Chromium's sandbox, and nothing here leaves this machine.
-_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--autoplay-policy=no-user-gesture-required",
-]
 
 # Of two seconds each: enough for a timeline to look like one.
 _SEGMENTS = 16
@@ -68,12 +59,10 @@ async def watched(page: Page, seconds: float) -> None:
 
 async def main(target: Path, segments: int) -> None:
     """Record, watch, mark a piece, and take the picture."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        raise SystemExit("There is no Chromium on the PATH; install one.")
+    if executable() is None:
+        raise SystemExit(MISSING)
     with tempfile.TemporaryDirectory() as data:
-        async with demo(data) as address, async_playwright() as playwright:
-            browser = await playwright.chromium.launch(executable_path=chromium, args=_FLAGS)
+        async with demo(data) as address, chromium() as browser:
             await recorded(data, segments)
             page = await browser.new_page(viewport=_VIEWPORT, bypass_csp=True)  # it is looked into with scripts
             await page.goto(address)
@@ -86,7 +75,6 @@ async def main(target: Path, segments: int) -> None:
             for picture in ("#start-still", "#end-still", "#sound"):
                 await page.locator(picture).wait_for()
             await page.screenshot(path=target)
-            await browser.close()
 
 
 if __name__ == "__main__":

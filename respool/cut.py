@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -12,17 +13,24 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemaining
 
 from common.coverage import ContainsHolesError
 from common.cuts import CutType, NothingRecordedError, VideoRange
-from common.cutting import Order, gather, make, make_rough, prepare
+from common.cutting import DEFAULT_SETTINGS, Order, gather, make_archive, make_full, make_rough, make_smart
 from common.dateutil import format_utc
+from common.encoding import Container, EncodingError
 from common.errors import UserError
 from common.ffmpeg import FfmpegError
 from common.options import base_dir_option, option
-from common.pieces import CannotSpliceError
 from common.sidecar import FactsStore
 from common.smart import UnreadableSegmentError
 from common.store import Store
-from common.ticks import TICKS
 from respool.arguments import Recording, RecordingType, TimeType, recorded_span, said_plainly
+
+# By the ending of the file's name; of any other, it is MPEG-TS.
+CONTAINERS = {
+    ".mp4": Container.MP4,
+    ".mkv": Container.MATROSKA,
+    ".webm": Container.WEBM,
+    ".ts": Container.MPEGTS,
+}
 
 
 @click.command("cut")
@@ -33,10 +41,11 @@ from respool.arguments import Recording, RecordingType, TimeType, recorded_span,
 @option(
     "--type",
     "kind",
-    type=click.Choice([CutType.ROUGH.value, CutType.SMART.value]),
+    type=click.Choice([CutType.SMART.value, CutType.FULL.value, CutType.ROUGH.value, CutType.ARCHIVE.value]),
     default=CutType.SMART.value,
-    help="smart: exact to the frame, and all copied but for a few frames at the ends. rough: whole segments, as they "
-    "were recorded; it begins up to a segment early and ends as much late.",
+    help="smart: exact to the frame, and all copied but for a few frames at the ends. full: the same, all encoded "
+    "anew. rough: whole segments, as they were recorded; it begins up to a segment early and ends as much late. "
+    "archive: the same in Matroska, holes allowed, one file for each stretch without a hole.",
 )
 @option("--allow-holes", is_flag=True, help="Leave out what is missing, where it is otherwise refused.")
 @option("--overwrite", is_flag=True, help="Replace the file if it is there already.")
@@ -58,6 +67,8 @@ def cli(
     """
     if start >= end:
         raise click.ClickException("The range is empty: START must be before END.")
+    if kind == CutType.ARCHIVE and output.suffix.lower() != ".mkv":
+        raise click.ClickException("An archive is Matroska: give the file the ending .mkv.")
     order = Order(*recording, (VideoRange(start, end),), allow_holes)
     with said_plainly():
         span = recorded_span(store := Store(base_dir), recording)
@@ -69,13 +80,23 @@ def cli(
 
 async def _cut(store: Store, order: Order, kind: CutType, output: Path, done: Callable[[float], None]) -> str:
     """Make the video, and say what it holds."""
+    facts, container = FactsStore(store), CONTAINERS.get(output.suffix.lower(), Container.MPEGTS)
     if kind is CutType.ROUGH:
-        gathered = gather(store, FactsStore(store), order, context=timedelta(0))
+        gathered = gather(store, facts, order, context=timedelta(0))
         await make_rough(gathered, output, done)
         return f"from {sum(len(wanted.segments) for wanted in gathered.ranges)} segments"
-    reading, planned = prepare(store, FactsStore(store), order)
-    await make(reading, planned, output, done)
-    return f"in {planned.frames:,} frames, {planned.duration / TICKS:.3f} seconds"
+    if kind is CutType.ARCHIVE:
+        gathered = gather(store, facts, replace(order, allow_holes=True), context=timedelta(0))
+        made_files = await make_archive(gathered, output, done)
+        return f"in the first of {len(made_files)} files" if len(made_files) > 1 else "in one file"
+    gathered = gather(store, facts, order)
+    if kind is CutType.FULL:
+        made = await make_full(gathered, order, DEFAULT_SETTINGS[container], output, done)
+    else:
+        made = await make_smart(gathered, order, container, output, done)
+    frames = "" if made.frames is None else f"{made.frames:,} frames, "
+    encoded = "" if made.reason is None else f", all encoded anew ({made.reason.rstrip('.')})"
+    return f"in {frames}{made.duration.total_seconds():.3f} seconds{encoded}"
 
 
 def _check(output: Path, *, overwrite: bool) -> None:
@@ -101,8 +122,8 @@ def _explained(order: Order, span: tuple[datetime, datetime], base_dir: Path, ou
         raise UserError(nothing) from error
     except UnreadableSegmentError as error:
         raise UserError(f"{error} Add --allow-holes to leave it out.") from error
-    except CannotSpliceError as error:
-        raise UserError(f"{error} Ask for another type of cut.") from error
+    except EncodingError as error:
+        raise UserError(f"{error} Choose another type, or another ending of the file's name.") from error
     except FfmpegError as error:
         raise UserError(f"The video could not be made. {error}") from error
     except OSError as error:

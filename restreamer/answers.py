@@ -1,6 +1,7 @@
 """How playlists are sent: compressed if the client takes it, with an entity tag, identical requests worked out once."""
 
 import asyncio
+import re
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
@@ -8,8 +9,16 @@ from aiohttp import web
 
 from restreamer.chunks import Chunk, etag, gzipped
 from restreamer.disk import off_loop
+from restreamer.limits import taking
 
 _MEDIA_TYPE = "application/vnd.apple.mpegurl"
+
+# A cache may give away the old answer while it fetches the new one, for so long (RFC 5861 §3): else all who ask in that
+# moment would be passed on to us.
+_RENEWED_SECONDS = 1
+
+# One coding that a client takes, and how gladly: 0 is not at all (RFC 9110 §12.5.3).
+_CODING = re.compile(r"\s*([!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*(?:;\s*q=\s*([01](?:\.[0-9]{0,3})?)\s*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +71,21 @@ class Flights:
             task.exception()  # seen, even if all who asked have left
 
 
+def takes_gzip(request: web.Request) -> bool:
+    """Tell whether a client takes gzip; one that says nothing gets plain text, which all can read."""
+    takes: dict[str, bool] = {}
+    for item in ",".join(request.headers.getall("Accept-Encoding", ())).split(","):
+        found = _CODING.fullmatch(item)
+        if found is not None:
+            takes[found[1].lower()] = float(found[2] or 1) > 0
+    return takes.get("gzip", takes.get("x-gzip", takes.get("*", False)))
+
+
 async def respond(request: web.Request, answer: Prepared) -> web.StreamResponse:
     """Send a playlist, or only that it has not changed (RFC 9110 §13.1.2)."""
     headers = {
         "ETag": f'"{answer.tag}"',
-        "Cache-Control": f"public, max-age={answer.fresh_seconds}",
+        "Cache-Control": f"public, max-age={answer.fresh_seconds}, stale-while-revalidate={_RENEWED_SECONDS}",
         "Vary": "Accept-Encoding",
     }
     known = request.if_none_match or ()
@@ -78,7 +97,8 @@ async def respond(request: web.Request, answer: Prepared) -> web.StreamResponse:
     response.content_length = answer.size
     await response.prepare(request)
     if request.method != "HEAD":
-        for part in answer.parts:
-            await response.write(part)
+        async with taking(request, answer.size):
+            for part in answer.parts:
+                await response.write(part)
     await response.write_eof()
     return response

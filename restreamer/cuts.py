@@ -13,11 +13,16 @@ from aiohttp import web
 
 from common.coverage import ContainsHolesError
 from common.cuts import CutType, NothingRecordedError, file_time
-from common.cutting import Order, gather, make, prepare
+from common.cutting import DEFAULT_SETTINGS, Order, feeds, gather, joins, make_smart, prepare
+from common.encode_slots import encode_slot
+from common.encoding import Container, EncodingError
+from common.ffmpeg import stream
+from common.full import Feed, full_cut, plan_full
 from common.pieces import CannotSpliceError
 from common.sidecar import FactsStore
-from common.smart import UnreadableSegmentError, splice
+from common.smart import Reading, UnreadableSegmentError, splice
 from common.store import Store
+from common.transitions import TransitionError
 from common.web import RequestError
 from restreamer.disk import off_loop
 from restreamer.files import send_file
@@ -28,15 +33,24 @@ from restreamer.params import parse_cut
 T = TypeVar("T")
 
 
+_FORMS = {Container.MPEGTS: ("video/mp2t", "ts"), Container.WEBM: ("video/webm", "webm")}
+
+# An encoder that gives nothing for so long is stuck.
+_PATIENCE_SECONDS = 120.0
+
+
 async def cut(request: web.Request) -> web.StreamResponse:
     """Answer `GET /cut/C/Q.ts`: the ranges as one video; 406 if there are holes.
 
     `rough`: the segments of the ranges, one after the other. `fast`: exact to the frame, sent as it is made. `smart`:
-    the same, checked before it is sent.
+    the same, checked before it is sent. `mpegts`, `webm`: encoded anew.
     """
     wanted = parse_cut(request.query.items())
-    order = Order(request.match_info["channel"], request.match_info["quality"], wanted.ranges, wanted.allow_holes)
+    recording = request.match_info["channel"], request.match_info["quality"]
+    order = Order(*recording, wanted.ranges, wanted.allow_holes, wanted.transitions)
     match wanted.type:
+        case Container():
+            return await _send_full(request, order, wanted.type)
         case CutType.ROUGH:
             return await _send_rough(request, order)
         case CutType.FAST:
@@ -45,10 +59,11 @@ async def cut(request: web.Request) -> web.StreamResponse:
             return await _send_smart(request, order)
 
 
-def _headers(order: Order) -> dict[str, str]:
-    name = f"{order.channel} {order.quality} {file_time(order.ranges[0].start)}.ts"
+def _headers(order: Order, container: Container = Container.MPEGTS) -> dict[str, str]:
+    media_type, ending = _FORMS[container]
+    name = f"{order.channel} {order.quality} {file_time(order.ranges[0].start)}.{ending}"
     return {
-        "Content-Type": "video/mp2t",
+        "Content-Type": media_type,
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
         "Cache-Control": "no-cache",
     }
@@ -64,7 +79,7 @@ async def _planned(work: Callable[[Store, FactsStore, Order], T], request: web.R
         raise RequestError(str(error), status=404) from error
     except UnreadableSegmentError as error:
         raise RequestError(f"{error} Add allow_holes=true to leave it out.", status=406) from error
-    except CannotSpliceError as error:
+    except (CannotSpliceError, EncodingError) as error:
         raise RequestError(f"{error} Ask for another type of cut.", status=406) from error
 
 
@@ -115,11 +130,37 @@ async def _send_fast(request: web.Request, order: Order) -> web.StreamResponse:
     return response
 
 
+def _full(store: Store, facts: FactsStore, order: Order) -> tuple[Reading, list[list[Feed]]]:
+    gathered = gather(store, facts, order)
+    return gathered.reading, plan_full(gathered.reading, gathered.ranges)
+
+
+async def _send_full(request: web.Request, order: Order, container: Container) -> web.StreamResponse:
+    reading, planned = await _planned(_full, request, order)
+    try:
+        command = full_cut(planned, joins(order), DEFAULT_SETTINGS[container], "pipe:1")
+    except (EncodingError, TransitionError) as error:
+        raise RequestError(str(error), status=406) from error
+    response = web.StreamResponse(headers=_headers(order, container))
+    response.enable_chunked_encoding()
+    await response.prepare(request)
+    if request.method == "HEAD":
+        return response
+    streams = feeds(reading, planned)
+    made = stream(command.arguments, inputs=streams, timeout=_PATIENCE_SECONDS, purpose="full")
+    async with encode_slot("full"), aclosing(made):
+        async for data in made:
+            async with taking(request):
+                await response.write(data)
+    await response.write_eof()
+    return response
+
+
 async def _send_smart(request: web.Request, order: Order) -> web.StreamResponse:
-    planned = await _planned(prepare, request, order)
+    gathered = await _planned(gather, request, order)
     if request.method == "HEAD":
         return web.Response(headers=_headers(order))
     with TemporaryDirectory(prefix="respool-cut-", ignore_cleanup_errors=True) as folder:
-        made = Path(folder) / "cut.ts"
-        await make(*planned, made)
-        return await send_file(request, made, _headers(order))
+        path = Path(folder) / "cut.ts"
+        made = await make_smart(gathered, order, Container.MPEGTS, path)
+        return await send_file(request, path, {**_headers(order), "X-Made-As": made.kind.value})

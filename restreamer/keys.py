@@ -7,6 +7,7 @@ from common.store import Store
 from restreamer.answers import Flights
 from restreamer.live import LiveLists
 from restreamer.prober import Prober
+from restreamer.rates import MeasuredHours
 from restreamer.rendered import RenderedHours
 from restreamer.templates import Templates
 
@@ -15,6 +16,7 @@ LIVE = web.AppKey("live", LiveLists)
 FLIGHTS = web.AppKey("flights", Flights)
 RENDERED = web.AppKey("rendered", RenderedHours)
 FACTS = web.AppKey("facts", FactsStore)
+RATES = web.AppKey("rates", MeasuredHours)
 PROBER = web.AppKey("prober", Prober)
 TEMPLATES = web.AppKey("templates", Templates)
 

@@ -63,6 +63,12 @@ class Ledger:
     first_break: int = 0
     _waiting: list[Arrival] = field(default_factory=list)
     _time: datetime = LONG_AGO
+    _removed: Segment | None = None
+
+    @property
+    def last(self) -> Segment | None:
+        """What was listed last, even if it has been removed since."""
+        return self.entries[-1].segment if self.entries else self._removed
 
     def advance(self, arrivals: Iterable[Arrival], now: datetime) -> None:
         """Take in what arrived since the last time, in the order of arrival and none after `now`; list what can be."""
@@ -78,6 +84,7 @@ class Ledger:
         gone = sum(1 for _ in takewhile(lambda entry: entry.segment.start < before, self.entries))
         self.first += gone
         self.first_break += sum(entry.broken for entry in self.entries[:gone])
+        self._removed = self.last
         del self.entries[:gone]
 
     def _wait(self, arrival: Arrival) -> None:
@@ -105,24 +112,29 @@ class Ledger:
 
     def _is_ready(self, segment: Segment) -> bool:
         """Tell whether there is nothing to wait for: it is whole and joins, or has come too late for its place."""
-        if not self.entries:
+        if self.last is None:
             return False
         if self._follows(segment):
             return segment.type is SegmentType.FULL
-        return segment.start < self.entries[-1].segment.end
+        return segment.start < self.last.end
 
     def _is_passed_over(self, nearest: Arrival) -> bool:
         if nearest.hidden is not None and nearest.hidden <= self._time:
             return True
-        if not self.entries:
+        if self.last is None:
             return False
         if self._follows(nearest.segment):
             return False
-        return nearest.segment.start < self.entries[-1].segment.end or self._is_listed_nearby(nearest.segment)
+        return nearest.segment.start < self.last.end or self._is_listed_nearby(nearest.segment)
 
     def _follows(self, segment: Segment) -> bool:
-        """Tell whether it joins the last one listed: by their times or, where these leave a doubt, by the media."""
-        last = self.entries[-1].segment
+        """Tell whether it joins the last one listed: by their times or, where these leave a doubt, by the media.
+
+        Never if it starts before the last one: what is listed is in the order of its starts, as in a best sequence.
+        """
+        last = self.last
+        if last is None or segment.start <= last.start:
+            return False
         return abs(segment.start - last.end) <= JOIN_TOLERANCE or bridges(last, segment, self.joins) is True
 
     def _is_listed_nearby(self, segment: Segment) -> bool:
@@ -131,9 +143,9 @@ class Ledger:
         return any(entry.segment.hash == segment.hash for entry in recent)
 
     def _is_broken_before(self, segment: Segment) -> bool:
-        if not self.entries:
+        last = self.last
+        if last is None:
             return False
-        last = self.entries[-1].segment
         if last.type is not SegmentType.FULL or not self._follows(segment):
             return True
         return self.breaks(last, segment)

@@ -46,8 +46,8 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 @asynccontextmanager
-async def taking(request: web.Request) -> AsyncIterator[asyncio.WriteTransport]:
-    """Give the client the time that there is for PIECE_BYTES.
+async def taking(request: web.Request, size: int = PIECE_BYTES) -> AsyncIterator[asyncio.WriteTransport]:
+    """Give the client the time that there is for so many bytes, for at least PIECE_BYTES.
 
     One that needs longer is dropped; for it, and for one that has left, ConnectionResetError is raised.
     """
@@ -55,7 +55,7 @@ async def taking(request: web.Request) -> AsyncIterator[asyncio.WriteTransport]:
     if transport is None:
         raise ConnectionResetError("The client has left.")
     try:
-        async with asyncio.timeout(TAKE_SECONDS):
+        async with asyncio.timeout(TAKE_SECONDS * max(1.0, size / PIECE_BYTES)):
             yield transport
     except TimeoutError:
         # else the kernel would keep what is not taken, and try for minutes

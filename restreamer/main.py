@@ -20,10 +20,11 @@ from common.web import Handler, answer_errors, serving, show_metrics
 from restreamer import cuts, listings, openapi, pictures, playlists
 from restreamer.answers import Flights
 from restreamer.files import send_file
-from restreamer.keys import ACCEL_PREFIX, FACTS, FLIGHTS, LIVE, PROBER, RENDERED, STORE, TEMPLATES
+from restreamer.keys import ACCEL_PREFIX, FACTS, FLIGHTS, LIVE, PROBER, RATES, RENDERED, STORE, TEMPLATES
 from restreamer.limits import MOST_CUTS, MOST_PICTURES, MOST_PLAYLISTS, Slots
 from restreamer.live import LiveLists
 from restreamer.prober import Prober
+from restreamer.rates import MeasuredHours
 from restreamer.rendered import RenderedHours
 from restreamer.templates import Templates
 from restreamer.workers import reserved, run_workers
@@ -70,6 +71,7 @@ def make_app(
     app[PROBER] = Prober(app[FACTS])
     app.cleanup_ctx.append(app[PROBER].running)
     app[RENDERED] = RenderedHours()
+    app[RATES] = MeasuredHours(store, app[FACTS])
     app[FLIGHTS] = Flights()
     app[ACCEL_PREFIX] = accel_prefix
     app[TEMPLATES] = Templates(templates)

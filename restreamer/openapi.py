@@ -92,7 +92,7 @@ ROUTES: Mapping[str, Route] = {
     "/cut/{channel}/{quality}.ts": Route(
         "getCut",
         "A range as one video.",
-        {"video/mp2t": _BYTES},
+        {"video/mp2t": _BYTES, "video/webm": _BYTES},
         query=CUT_PARAMETERS,
         required=("type",),
         also=(404, 406),
@@ -158,7 +158,6 @@ _TIME: Json = {"type": "string", "format": "date-time", "examples": ["2026-03-01
 _PARTS: Json = {
     "type": "array",
     "items": {"type": "string"},
-    "examples": [["2026-03-01T18:30:00Z,2026-03-01T18:31:00Z", "2026-03-01T18:35:00Z,2026-03-01T18:36:00Z"]],
 }
 _SKIP: Json = {"type": "string", "enum": ["YES", "v2"]}
 _FLAG: Json = {"type": "boolean", "default": False}
@@ -179,6 +178,7 @@ _PARAMETERS: Mapping[str, tuple[str, str, Json]] = {
     "start": ("query", "Where the range begins, UTC; without it, at the first segment recorded.", _TIME),
     "end": ("query", "Where the range ends, UTC; without it, it has no end yet.", _TIME),
     "range": ("query", "START,END, in place of start and end; repeated, ranges are joined in their order.", _PARTS),
+    "transition": ("query", "TYPE,SECONDS between two ranges, empty for a hard join; one less than ranges.", _PARTS),
     DELTA_PARAMETER: ("query", "Leave out old entries of a live playlist (rfc8216bis §6.2.5.1).", _SKIP),
     "tombstones": ("query", "List tombstones too, and what they hide.", _FLAG),
     "type": ("query", "How the video is cut.", {"type": "string", "enum": [*CUT_TYPES]}),

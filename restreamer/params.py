@@ -7,23 +7,27 @@ from datetime import datetime, timedelta
 
 from common.cuts import CutType, VideoRange
 from common.dateutil import parse_utc_only
+from common.encoding import Container
 from common.levels import Size
 from common.thumbnails import Box
+from common.transitions import Transition, TransitionError
 from common.web import RequestError
 from restreamer.limits import LARGEST_PICTURE, LONGEST_RANGE, LONGEST_WAVEFORM
 
 # A range of which an end is left out grows with the recording; longer than this it must be asked for by name.
 LONGEST_IMPLICIT_RANGE = timedelta(hours=12)
 
-# Of those that there are, the types that can be asked for over HTTP.
-CUT_TYPES = {kind.value: kind for kind in (CutType.ROUGH, CutType.FAST, CutType.SMART)}
+# What can be asked for over HTTP: types of cut, or the containers of what is encoded anew.
+CUT_TYPES: dict[str, CutType | Container] = {
+    kind.value: kind for kind in (CutType.ROUGH, CutType.FAST, CutType.SMART, Container.MPEGTS, Container.WEBM)
+}
 
 # As many parts has no video that anybody makes by hand.
 _MOST_RANGES = 100
 
 # The parameters that there are, by what takes them.
 RANGE_PARAMETERS = ("start", "end")
-CUT_PARAMETERS = (*RANGE_PARAMETERS, "range", "type", "allow_holes")
+CUT_PARAMETERS = (*RANGE_PARAMETERS, "range", "transition", "type", "allow_holes")
 LISTING_PARAMETERS = ("tombstones",)
 FRAME_PARAMETERS = ("timestamp", "size")
 WAVEFORM_PARAMETERS = (*RANGE_PARAMETERS, "size")
@@ -77,11 +81,15 @@ class ThumbnailRequest:
 
 @dataclass(frozen=True, slots=True)
 class CutRequest:
-    """A cut as asked for: its ranges, joined hard, the type, and whether holes may be skipped."""
+    """A cut as asked for: its ranges, the type, whether holes may be skipped, and what joins the ranges.
+
+    There are no `transitions` if all joins are hard; else one less than ranges, None for a hard one.
+    """
 
     ranges: tuple[VideoRange, ...]
-    type: CutType
+    type: CutType | Container
     allow_holes: bool
+    transitions: tuple[Transition | None, ...] = ()
 
 
 def parse_range(query: Iterable[tuple[str, str]]) -> Range:
@@ -110,13 +118,14 @@ def parse_tombstones(query: Iterable[tuple[str, str]]) -> bool:
 
 
 def parse_cut(query: Iterable[tuple[str, str]]) -> CutRequest:
-    """Read what `/cut` needs: `start` and `end`, or `range=START,END` repeated; `type`, `allow_holes`.
+    """Read what `/cut` needs: `start` and `end`, or `range` repeated with `transition`; `type` and `allow_holes`.
 
     Raises RequestError.
     """
     pairs = list(query)
     parts = [value for name, value in pairs if name == "range"]
-    values = _values((pair for pair in pairs if pair[0] != "range"), CUT_PARAMETERS)
+    said = [value for name, value in pairs if name == "transition"]
+    values = _values((pair for pair in pairs if pair[0] not in {"range", "transition"}), CUT_PARAMETERS)
     if parts and {"start", "end"} & values.keys():
         raise RequestError("A cut has either start and end, or one range=START,END or several.")
     kind = CUT_TYPES.get(values.get("type", ""))
@@ -127,7 +136,21 @@ def parse_cut(query: Iterable[tuple[str, str]]) -> CutRequest:
         raise RequestError(f"A cut has at most {_MOST_RANGES} ranges.")
     if sum((end - start for start, end in ranges), timedelta(0)) > LONGEST_RANGE:
         raise RequestError(f"The ranges are longer than {LONGEST_RANGE.days} days; ask for them in parts.")
-    return CutRequest(ranges, kind, _flag(values, "allow_holes"))
+    if said and len(said) != len(ranges) - 1:
+        raise RequestError("Give one transition less than ranges, an empty one for a hard join; or none at all.")
+    return CutRequest(ranges, kind, _flag(values, "allow_holes"), tuple(map(_transition, said)))
+
+
+def _transition(text: str) -> Transition | None:
+    if not text:
+        return None
+    kind, _, seconds = text.partition(",")
+    try:
+        return Transition(kind, timedelta(seconds=float(seconds)))
+    except TransitionError as error:
+        raise RequestError(str(error)) from error
+    except (ValueError, OverflowError) as error:
+        raise RequestError("A transition is TYPE,SECONDS, for example transition=fade,1.") from error
 
 
 def _whole(values: dict[str, str]) -> VideoRange:

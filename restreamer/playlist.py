@@ -55,11 +55,16 @@ def live_target_duration(durations: Sequence[timedelta]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class RenderedHour:
-    """An hour, its entries as text, and the duration of the longest."""
+    """An hour, its entries as text, the duration of the longest, whether there is fragmented MP4 among them.
+
+    `complete`: all that could be known of them was known.
+    """
 
     hour: HourCoverage
     chunk: Chunk
     longest: timedelta
+    fragmented: bool
+    complete: bool
 
 
 def render_hour(base: str, hour: HourCoverage, facts: Mapping[str, Facts]) -> RenderedHour:
@@ -69,8 +74,13 @@ def render_hour(base: str, hour: HourCoverage, facts: Mapping[str, Facts]) -> Re
         breaks.update(
             index for index, pair in enumerate(pairwise(hour.segments), start=1) if media_breaks(facts, *pair)
         )
-    chunk = Chunk(_lines(base, hour.segments, breaks, facts))
-    return RenderedHour(hour, chunk, max(map(attrgetter("duration"), hour.segments)))
+    return RenderedHour(
+        hour,
+        Chunk(_lines(base, hour.segments, breaks, facts)),
+        longest=max(map(attrgetter("duration"), hour.segments)),
+        fragmented=is_fragmented(hour.segments),
+        complete=all(segment.hash in facts for segment in hour.segments),
+    )
 
 
 def media_breaks(facts: Mapping[str, Facts], earlier: Segment, later: Segment) -> bool:
@@ -84,16 +94,21 @@ def media_breaks(facts: Mapping[str, Facts], earlier: Segment, later: Segment) -
 def past_playlist(hours: Sequence[RenderedHour], breaks: Sequence[bool]) -> list[Chunk]:
     """Put together a playlist to which nothing will be added; `breaks`: whether there is one before each hour."""
     target = target_duration(hour.longest for hour in hours)
-    version = version_for(segment for hour in hours for segment in hour.hour.segments[:1])
+    version = version_for(fragmented=any(hour.fragmented for hour in hours))
     chunks = [Chunk(f"#EXTM3U\n#EXT-X-VERSION:{version}\n#EXT-X-TARGETDURATION:{target}\n#EXT-X-PLAYLIST-TYPE:VOD\n")]
     for index, (hour, broken) in enumerate(zip(hours, breaks, strict=True)):
         chunks += [_BREAK, hour.chunk] if index and broken else [hour.chunk]
     return [*chunks, END]
 
 
-def version_for(segments: Iterable[Segment]) -> int:
-    """Give the EXT-X-VERSION that the entries of these segments need (RFC 8216 §7)."""
-    return _MAP_VERSION if any(segment.name.endswith(".mp4") for segment in segments) else _VERSION
+def version_for(*, fragmented: bool) -> int:
+    """Give the EXT-X-VERSION that entries need (RFC 8216 §7), if some are of fragmented MP4 or not."""
+    return _MAP_VERSION if fragmented else _VERSION
+
+
+def is_fragmented(segments: Iterable[Segment]) -> bool:
+    """Tell whether there is fragmented MP4 among segments."""
+    return any(segment.name.endswith(".mp4") for segment in segments)
 
 
 # What stands before an entry that nothing promises to join the one before it (RFC 8216 §4.3.2.3).

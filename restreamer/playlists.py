@@ -1,31 +1,34 @@
 """The routes that show the store as playlists."""
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from itertools import groupby
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from aiohttp import web
 
-from common.coverage import BestSequence, HourCoverage
+from common.coverage import HourCoverage
 from common.dateutil import format_utc
 from common.facts import Facts, variant_attributes
 from common.segments import Segment, hour_of
 from common.sidecar import FactsStore
 from common.store import Store
 from common.web import RequestError
-from restreamer.answers import Answer, respond
+from restreamer.answers import Answer, Prepared, respond, takes_gzip
 from restreamer.chunks import Chunk
-from restreamer.keys import FACTS, FLIGHTS, LIVE, PROBER, RENDERED, STORE
-from restreamer.live import Key, LiveLists
+from restreamer.keys import FACTS, FLIGHTS, LIVE, PROBER, RATES, RENDERED, STORE
+from restreamer.live import LiveList, LiveLists
+from restreamer.notes import Key
 from restreamer.params import Range, implicit_range, parse_range, wants_delta
 from restreamer.playlist import (
     END,
+    RenderedHour,
     Variant,
+    is_fragmented,
     live_head,
     media_breaks,
     multivariant_playlist,
@@ -33,6 +36,7 @@ from restreamer.playlist import (
     skippable,
     version_for,
 )
+from restreamer.rates import Measured, MeasuredHours
 from restreamer.rendered import RenderedHours
 
 # Asks for segments of one hour to be probed in the background, given what is known of them.
@@ -44,8 +48,11 @@ PAST_AFTER = timedelta(seconds=60)
 # Who has followed a range while it was live, gets its end from the same list.
 _LIVE_UNTIL = timedelta(minutes=10)
 
-# How far back a quality's bit rate is looked at.
-_RATE_OVER = timedelta(minutes=1)
+# How far back a quality's codecs, sizes and frame rates are looked at.
+_ATTRIBUTES_OVER = timedelta(minutes=1)
+
+# For so long, at most, a multivariant playlist is kept waiting for hours that were not measured before.
+_MEASURE_SECONDS = 0.3
 
 # A player asks again after a segment's length; whoever asks in between may get what a cache has.
 _LIVE_SECONDS = 1
@@ -67,7 +74,7 @@ async def media(request: web.Request) -> web.StreamResponse:
     def wish(*wanted: Any) -> None:  # noqa: ANN401 - as Prober.wish has it
         loop.call_soon_threadsafe(prober.wish, *wanted)
 
-    packed = "gzip" in request.headers.get("Accept-Encoding", "")
+    packed = takes_gzip(request)
     key = (asked.channel, asked.quality, wanted, delta, packed)
     answer = await flights.share(key, lambda: _media(asked, lists, rendered, wish, delta=delta).prepared(packed=packed))
     return await respond(request, answer)
@@ -109,71 +116,71 @@ def _media(asked: _Asked, lists: LiveLists, rendered: RenderedHours, wish: Wish,
     with lists.reading(key, asked.base, start, asked.now) as live:
         if live is None or live.note is None:
             raise _nothing(f"{asked.channel}/{asked.quality}", asked.wanted)
-        ledger, target = live.ledger, live.note.target
-        head = partial(
-            live_head,
-            target,
-            ledger.first,
-            ledger.first_break,
-            version=version_for(entry.segment for entry in ledger.entries[-1:]),
-        )
-        if end is not None:
-            chunks = [live.until(end), *([END] if asked.is_past else [])]
-            return Answer([head(), *chunks], _LIVE_SECONDS)
-        skipped = skippable(ledger.entries, target) if delta else 0
-        chunks = [live.newest(skipped)] if skipped else live.chunks()
-        return Answer([head(skipped=skipped), *chunks], _LIVE_SECONDS)
+        chunks = _live_chunks(live, live.note.target, end, delta=delta)
+        return Answer([*chunks, END] if asked.is_past else chunks, _LIVE_SECONDS)
+
+
+def _live_chunks(live: LiveList, target: int, end: datetime | None, *, delta: bool) -> list[Chunk]:
+    ledger, listed = live.ledger, live.listed(end)
+    skipped = skippable(ledger.entries[:listed], target) if delta else 0
+    version = version_for(fragmented=live.fragmented)
+    head = live_head(target, ledger.first, ledger.first_break, version=version, skipped=skipped)
+    return [head, live.newest(skipped, listed)] if skipped else [head, *live.chunks(listed)]
 
 
 def _past(asked: _Asked, rendered: RenderedHours, wish: Wish) -> Answer:
-    sequence = _sequence(asked.store, asked.channel, asked.quality, asked.wanted, asked.now)
-    if sequence is None:
+    span = _span(asked)
+    sequence = span and asked.store.sequence(asked.channel, asked.quality, *span)
+    if not sequence or not sequence.hours:
         raise _nothing(f"{asked.channel}/{asked.quality}", asked.wanted)
     hours, breaks = [], []
     last: Segment | None = None
     before: Mapping[str, Facts] = {}
     doubts = {hour: tuple(group) for hour, group in groupby(sequence.doubts, hour_of)}
     for hour, gap in zip(sequence.hours, sequence.gaps, strict=False):
-        facts = _facts(asked, hour, doubts.get(hour_of(hour.segments[0]), ()), wish)
+        found, facts = _rendered(asked, hour, doubts.get(hour_of(hour.segments[0]), ()), rendered, wish)
         first = hour.segments[0]
         broken = gap is not None or (
             last is not None and media_breaks({**_only(before, last), **_only(facts, first)}, last, first)
         )
-        hours.append(rendered.render(asked.base, hour, facts))
+        hours.append(found)
         breaks.append(broken)
         last, before = hour.segments[-1], facts
     return Answer(past_playlist(hours, breaks), _PAST_SECONDS)
+
+
+def _rendered(
+    asked: _Asked, hour: HourCoverage, doubts: tuple[Segment, ...], rendered: RenderedHours, wish: Wish
+) -> tuple[RenderedHour, Mapping[str, Facts]]:
+    """Give an hour as text, and what is known of it. What is not is probed later, but of fragmented MP4 now.
+
+    `doubts` are segments of the hour, chosen or not, that may change what is chosen when more is known of them.
+    """
+    segments, name = hour.segments, hour_of(hour.segments[0])
+    facts = asked.facts.known(asked.channel, asked.quality, name)
+    found = rendered.find(asked.base, hour, facts)
+    if found is None:
+        if is_fragmented(segments) and asked.facts.probe_missing(asked.channel, asked.quality, segments):
+            facts = asked.facts.known(asked.channel, asked.quality, name)
+        whole = asked.store.candidates(asked.channel, asked.quality, name).alone is hour
+        found = rendered.render(asked.base, hour, facts, keep=whole)
+    unknown = tuple(segment for segment in doubts if segment.hash not in facts)
+    if unknown or not found.complete:
+        wish(asked.channel, asked.quality, (*segments, *unknown), facts)
+    return found, facts
 
 
 def _only(facts: Mapping[str, Facts], segment: Segment) -> dict[str, Facts]:
     return {segment.hash: facts[segment.hash]} if segment.hash in facts else {}
 
 
-def _facts(asked: _Asked, hour: HourCoverage, doubts: tuple[Segment, ...], wish: Wish) -> Mapping[str, Facts]:
-    """Give what is known of an hour; what is missing is probed later, but of fragmented MP4 it is needed now.
-
-    `doubts` are segments of the hour, chosen or not, that may change what is chosen when more is known of them.
-    """
-    segments = hour.segments
-    if segments[0].name.endswith(".mp4") or segments[-1].name.endswith(".mp4"):
-        asked.facts.probe_missing(asked.channel, asked.quality, segments)
-    facts = asked.facts.known(asked.channel, asked.quality, hour_of(segments[0]))
-    unknown = tuple(segment for segment in doubts if segment.hash not in facts)
-    if len(facts) < len(segments) or unknown:
-        wish(asked.channel, asked.quality, (*segments, *unknown), facts)
-    return facts
-
-
-def _sequence(store: Store, channel: str, quality: str, wanted: Range, now: datetime) -> BestSequence | None:
-    """Give what covers a range of which ends may be left out; None if nothing is recorded in it."""
-    recorded = store.span(channel, quality)
+def _span(asked: _Asked) -> tuple[datetime, datetime] | None:
+    """Give a range of which ends may be left out; None if it lies before or after all that is recorded."""
+    recorded = asked.store.span(asked.channel, asked.quality)
     if recorded is None:
         return None
-    start, end = implicit_range(wanted, recorded, now)
-    if start > end:
-        return None
-    sequence = store.sequence(channel, quality, start, end)
-    return sequence if sequence.hours else None
+    start, end = implicit_range(asked.wanted, recorded, asked.now)
+    return (start, end) if start <= end else None
 
 
 def _nothing(what: str, wanted: Range) -> RequestError:
@@ -186,50 +193,42 @@ async def multivariant(request: web.Request) -> web.StreamResponse:
     channel = request.match_info["channel"]
     wanted = parse_range(request.query.items())
     now = datetime.now(UTC)
-    store, facts = request.app[STORE], request.app[FACTS]
-    packed = "gzip" in request.headers.get("Accept-Encoding", "")
-    key = (channel, wanted, packed)
-    return await respond(
-        request,
-        await request.app[FLIGHTS].share(
-            key, lambda: Answer([Chunk(_multivariant(store, facts, channel, wanted, now))], 1).prepared(packed=packed)
-        ),
-    )
+    store, facts, hours = request.app[STORE], request.app[FACTS], request.app[RATES]
+    packed = takes_gzip(request)
+
+    def work() -> Prepared:
+        qualities = [_Asked(store, facts, channel, quality, wanted, now) for quality in store.qualities(channel)]
+        return _multivariant(channel, qualities, hours).prepared(packed=packed)
+
+    return await respond(request, await request.app[FLIGHTS].share((channel, wanted, packed), work))
 
 
-def _multivariant(store: Store, facts: FactsStore, channel: str, wanted: Range, now: datetime) -> str:
-    times = {name: format_utc(moment) for name, moment in (("start", wanted.start), ("end", wanted.end)) if moment}
-    query = f"?{urlencode(times)}" if times else ""
-    variants = [
-        Variant(
-            f"{_quoted(channel)}/{_quoted(quality)}.m3u8{query}",
-            *rates,
-            variant_attributes(known.values()),
-        )
-        for quality in store.qualities(channel)
-        if (sequence := _sequence(store, channel, quality, wanted, now)) is not None
-        and (newest := _newest(sequence))
-        and (known := facts.probe_missing(channel, quality, newest))
-        and (rates := _bit_rates(newest, known)) is not None
-    ]
+def _multivariant(channel: str, qualities: list[_Asked], hours: MeasuredHours) -> Answer:
+    variants, settled = [], True
+    for asked in qualities:
+        span = _span(asked)
+        seconds = _MEASURE_SECONDS / len(qualities)
+        found = span and hours.measure(asked.channel, asked.quality, *span, seconds=seconds)
+        if found and found.rates.seconds:
+            variants.append(_variant(asked, found))
+            settled = settled and asked.is_past and found.complete
     if not variants:
-        raise _nothing(channel, wanted)
-    return multivariant_playlist(variants)
+        raise _nothing(channel, qualities[0].wanted if qualities else Range(None, None))
+    return Answer([Chunk(multivariant_playlist(variants))], _PAST_SECONDS if settled else _LIVE_SECONDS)
+
+
+def _variant(asked: _Asked, found: Measured) -> Variant:
+    wanted, rates = asked.wanted, found.rates
+    times = {name: format_utc(moment) for name, moment in (("start", wanted.start), ("end", wanted.end)) if moment}
+    newest = [segment for segment in found.newest if segment.start > found.newest[-1].start - _ATTRIBUTES_OVER]
+    known = asked.facts.probe_missing(asked.channel, asked.quality, newest)
+    return Variant(
+        f"{_quoted(asked.channel)}/{_quoted(asked.quality)}.m3u8{f'?{urlencode(times)}' if times else ''}",
+        math.ceil(rates.peak),
+        round(rates.bits / rates.seconds),
+        variant_attributes(known.values()),
+    )
 
 
 def _quoted(name: str) -> str:
     return quote(name, safe="")
-
-
-def _newest(sequence: BestSequence) -> list[Segment]:
-    last = sequence.hours[-1].segments
-    return [segment for segment in last if segment.start > last[-1].start - _RATE_OVER]
-
-
-def _bit_rates(newest: list[Segment], known: Mapping[str, Facts]) -> tuple[int, int] | None:
-    """Give peak and average bits per second of segments; None if they last no time."""
-    measured = [(8 * known[s.hash].bytes, s.duration.total_seconds()) for s in newest if s.duration and s.hash in known]
-    if not measured:
-        return None
-    peak = max(bits / seconds for bits, seconds in measured)
-    return round(peak), round(sum(bits for bits, _ in measured) / sum(seconds for _, seconds in measured))

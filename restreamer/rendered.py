@@ -20,14 +20,21 @@ class RenderedHours:
         self._hours: OrderedDict[tuple[str, int, int], tuple[RenderedHour, Mapping[str, Facts]]] = OrderedDict()
         self._lock = Lock()
 
-    def render(self, base: str, hour: HourCoverage, facts: Mapping[str, Facts]) -> RenderedHour:
-        """Give an hour as text; the very same object of an hour and of its facts is rendered once."""
+    def find(self, base: str, hour: HourCoverage, facts: Mapping[str, Facts]) -> RenderedHour | None:
+        """Give an hour as text if it is kept: the very same object of an hour, and of its facts."""
         key = (base, id(hour), id(facts))
         with self._lock:
             if key in self._hours:
                 self._hours.move_to_end(key)
                 return self._hours[key][0]
+        return None
+
+    def render(self, base: str, hour: HourCoverage, facts: Mapping[str, Facts], *, keep: bool) -> RenderedHour:
+        """Give an hour as text, and keep it: not a part of one, which is another object for each who asks."""
         fresh = render_hour(base, hour, facts)
+        if not keep:
+            return fresh
+        key = (base, id(hour), id(facts))
         with self._lock:
             # both objects are held, so that no others can take their ids as long as this is kept
             self._hours[key] = (fresh, facts)

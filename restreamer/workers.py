@@ -1,10 +1,16 @@
 """Several processes on one port: the kernel gives each new connection to one of them."""
 
 import asyncio
+import errno
+import fcntl
+import os
+import shutil
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from common import metrics
 from common.children import supervise
@@ -13,13 +19,18 @@ from common.web import cannot_listen
 # Less than a service has itself, of which this one is a part.
 _STOP_SECONDS = 2.5
 
+_METRICS = "respool-metrics-"
+
+# A folder is made a moment before it is locked.
+_DEAD_SECONDS = 60.0
+
 
 async def run_workers(count: int, arguments: list[str], stop: asyncio.Event) -> None:
     """Run so many processes of the restreamer until told to stop; one that dies is started again.
 
     Their metrics are added up in a folder of their own, so that any of them shows those of all.
     """
-    with tempfile.TemporaryDirectory(prefix="respool-metrics-", ignore_cleanup_errors=True) as shared:
+    with metrics_folder() as shared:
         async with asyncio.TaskGroup() as group:
             for _ in range(count):
                 group.create_task(
@@ -32,6 +43,30 @@ async def run_workers(count: int, arguments: list[str], stop: asyncio.Event) -> 
                         ended=lambda process: metrics.forget(process, shared),
                     )
                 )
+
+
+@contextmanager
+def metrics_folder() -> Iterator[str]:
+    """Make a folder that is ours as long as we hold a lock on it, and remove those of others that are dead."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_METRICS}*"):
+        with suppress(OSError), _locked(left):
+            if time.time() - left.stat().st_mtime > _DEAD_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=_METRICS, ignore_cleanup_errors=True) as shared, _locked(Path(shared)):
+        yield shared
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the lock on a folder, which the kernel gives back however we end. Raises OSError if it is not to be had."""
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        if os.fstat(opened).st_uid != os.geteuid():
+            raise PermissionError(errno.EPERM, "It is another user's", str(folder))
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(opened)
 
 
 @contextmanager

@@ -86,7 +86,7 @@ class Running:
 
     def stop(self) -> int:
         os.killpg(self.process.pid, signal.SIGINT)
-        code = self.process.wait(timeout=10)
+        code = self.process.wait(timeout=PATIENCE)
         self._reader.join()
         return code
 

@@ -153,6 +153,20 @@ def test_a_segment_that_is_no_media_is_probed_once_too(place: Place) -> None:
     assert place.probed == []
 
 
+def test_many_that_are_no_media_are_one_line_an_hour(place: Place) -> None:
+    """A stream of segments that cannot be read does not fill the log; another hour, or quality, is said again."""
+    segments = [seg(n) for n in range(5)]
+    for segment in segments:
+        place.put(segment)
+    facts = FactsStore(place.store, lambda path: Facts(1, error="It is empty."))
+    with capture_logs() as logs:
+        assert len(facts.probe_missing("chan", "source", segments)) == 5
+        later = segments[0]._replace(start=segments[0].start + timedelta(hours=1))
+        place.put(later)
+        facts.probe_missing("chan", "source", [later])
+    assert [entry["event"] for entry in logs] == ["segment_undecodable"] * 2
+
+
 def test_nothing_new_is_the_same_object(place: Place) -> None:
     """As long as nothing is added what is known is one object, so that what follows from it can be kept, too."""
     place.put(seg(0), seg(2))

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
 
+import imageio_ffmpeg
 import pytest
 from imageio_ffmpeg import get_ffmpeg_exe
 
@@ -20,8 +21,9 @@ from checks import (
     assert_steady,
     copied_numbers,
 )
-from common.cuts import VideoRange
-from common.cutting import Order, prepare
+from common.cuts import CutType, VideoRange
+from common.cutting import Order, gather, make_archive, make_smart, prepare
+from common.encoding import Container
 from common.sidecar import FactsStore
 from common.smart import splice
 from common.waits import in_thread
@@ -56,6 +58,10 @@ KINDS = {
     "straddling packets": SourceKind(straddling=True),
     "timed ID3": SourceKind(id3=True),
     "captions": SourceKind(captions=True, b_frames=3),
+    "HEVC": SourceKind(codec="hevc", b_frames=3),
+    "HEVC, open GOPs": SourceKind(codec="hevc", b_frames=3, open_gop=True),
+    "fragmented MP4": SourceKind(container="fmp4", b_frames=3),
+    "fragmented MP4, HEVC": SourceKind(container="fmp4", codec="hevc", b_frames=3),
     "a clock that wraps": SourceKind(wraps=True, b_frames=3),
 }
 
@@ -158,3 +164,71 @@ async def test_ranges_are_joined_without_a_seam(folder: Path) -> None:
     ranges = [(second(source, a), second(source, b)) for a, b in ((7.21, 11.4), (1.0, 3.333), (5.5, 5.9))]
     numbers = [number for each in ranges for number in source.between(*each)]
     assert_exact(await cut(source, *ranges), source, numbers, joins=2)
+
+
+def half_as_large(content: bytes) -> bytes:
+    """Encode a segment again at half its size, its times as they were."""
+    command = [
+        imageio_ffmpeg.get_ffmpeg_exe(),
+        "-v",
+        "error",
+        "-copyts",
+        "-f",
+        "mpegts",
+        "-i",
+        "-",
+        "-vf",
+        "scale=160:90",
+    ]
+    output = ["-c:a", "copy", "-muxdelay", "0", "-muxpreload", "0", "-mpegts_copyts", "1", "-f", "mpegts", "-"]
+    return subprocess.run([*command, *output], input=content, capture_output=True, check=True).stdout
+
+
+@pytest.mark.parametrize("container", [Container.MPEGTS, Container.MP4])
+async def test_what_cannot_be_joined_by_copying_is_encoded(folder: Path, tmp_path: Path, container: Container) -> None:
+    """A picture that changes its size makes a smart cut a full one, which says why and holds all the pictures."""
+    source = make_source(folder, SourceKind(b_frames=3)).copy(tmp_path / "changed")
+    source.change(4, half_as_large)
+    start, end = second(source, 6.3), second(source, 11.1)
+    order = Order(source.channel, source.quality, (VideoRange(start, end),))
+    gathered = await in_thread(gather, store := source.store, FactsStore(store), order)
+    made = await make_smart(gathered, order, container, tmp_path / "made")
+    assert made.kind is CutType.FULL
+    assert made.reason is not None
+    assert made.reason.endswith(".")
+    seen = read(tmp_path / "made")
+    assert_numbers(seen, source.between(start, end))
+    assert_steady(seen)
+
+
+@pytest.mark.parametrize("container", [Container.MP4, Container.MATROSKA])
+async def test_a_cut_goes_into_other_containers(folder: Path, tmp_path: Path, container: Container) -> None:
+    """MP4 and Matroska hold the very pictures and sounds of the cut."""
+    source = make_source(folder, SourceKind(b_frames=3))
+    start, end = second(source, 3.21), second(source, 8.5)
+    order = Order(source.channel, source.quality, (VideoRange(start, end),))
+    gathered = await in_thread(gather, store := source.store, FactsStore(store), order)
+    done: list[float] = []
+    made = await make_smart(gathered, order, container, tmp_path / "made", done.append)
+    assert made.kind is CutType.SMART
+    assert done == sorted(done)
+    assert done[-1] <= 1.0
+    seen = read(tmp_path / "made")
+    assert_numbers(seen, source.between(start, end))
+    assert len(copied_numbers(seen, read_once(source.reference))) > 100
+    if container is Container.MP4:  # Matroska has no times of decoding, and ffmpeg finds no good ones
+        assert complaints(tmp_path / "made") == []
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
+async def test_an_archive_is_all_that_is_there(folder: Path, tmp_path: Path) -> None:
+    """Whole segments go into Matroska, one file for each stretch without a hole."""
+    source = make_source(folder, SourceKind(b_frames=3)).copy(tmp_path / "holed")
+    source.drop(3)
+    order = Order(source.channel, source.quality, (VideoRange(source.start, source.end),), allow_holes=True)
+    gathered = await in_thread(gather, store := source.store, FactsStore(store), order, timedelta(0))
+    made = await make_archive(gathered, tmp_path / "archive.mkv")
+    assert [path.name for path in made] == ["archive.mkv", "archive-2.mkv"]
+    frames = [[frame.number for frame in source.frames if frame.segment in part] for part in (range(3), range(4, 7))]
+    assert [read(path).numbers for path in made] == frames
+    assert all(len(copied_numbers(read(path), read_once(source.reference))) == len(read(path).numbers) for path in made)

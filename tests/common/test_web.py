@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from aiohttp import ClientError, ClientSession, web
@@ -132,7 +132,7 @@ async def test_redirects_pass() -> None:
 )
 async def test_an_answer_that_breaks_off_is_broken(query: str) -> None:
     """An error after an answer has begun breaks the connection: nothing else can tell that the answer is not whole."""
-    async with client() as session, asyncio.timeout(5):
+    async with client() as session, asyncio.timeout(60):
         with pytest.raises(ClientError):
             async with session.get(f"/breaks_off?{query}") as answer:
                 await answer.read()
@@ -191,7 +191,7 @@ async def test_a_stop_does_not_wait_for_long_answers() -> None:
     app = application()
     app.router.add_get("/hang", hang)
     async with client_session() as session:
-        async with asyncio.timeout(4):
+        async with asyncio.timeout(30):  # left to itself, aiohttp would wait for a minute
             async with serving(app, HOST, 0) as port:
                 waiting = asyncio.create_task(session.get(f"http://{HOST}:{port}/hang").__aenter__())
                 await begun.wait()
@@ -199,6 +199,21 @@ async def test_a_stop_does_not_wait_for_long_answers() -> None:
             await waiting
         with socket.create_server((HOST, port)):
             pass
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /", b"GET / HTTP/1.1\r\nHost: here\r\nX-Slow: "])
+async def test_a_request_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, begun: bytes) -> None:
+    """A connection that sends no whole request is closed after a while, however slowly it goes on sending."""
+    monkeypatch.setattr("common.web._IDLE_SECONDS", 0.3)
+    async with asyncio.timeout(60), serving(web.Application(), "127.0.0.1", 0) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(begun)
+        while not reader.at_eof():
+            writer.write(b"x" if begun else b"")
+            with suppress(TimeoutError, ConnectionError):
+                async with asyncio.timeout(0.05):
+                    assert await reader.read() == b""
+        writer.close()
 
 
 async def test_our_clients_say_who_they_are() -> None:

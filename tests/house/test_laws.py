@@ -30,9 +30,22 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("pieces",),
     ("cuts", "splice"),
     ("errors", "logs", "metrics", "waits"),
-    ("db", "encode_slots", "ffmpeg", "finished", "frame_times", "media", "store", "thumbnails", "web"),
+    (
+        "db",
+        "encode_slots",
+        "ffmpeg",
+        "finished",
+        "formats",
+        "frame_times",
+        "media",
+        "remux",
+        "store",
+        "thumbnails",
+        "web",
+    ),
     ("clips", "options", "recording", "service", "sidecar", "verify"),
     ("children", "frames", "smart", "waveforms"),
+    ("full",),
     ("cutting",),
 )
 PURE = {

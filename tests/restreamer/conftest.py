@@ -13,7 +13,7 @@ from hypothesis import settings
 from yarl import URL
 
 from common.recording import SegmentWriter
-from common.segments import Segment, SegmentType
+from common.segments import Segment, SegmentType, Suffix
 from common.store import Store
 from common.web import serving
 from restreamer.main import make_app
@@ -56,9 +56,10 @@ def put(store: Store) -> Put:
         *,
         channel: str = "chan",
         quality: str = "source",
+        suffix: Suffix = ".ts",
     ) -> Segment:
         moment = start if isinstance(start, datetime) else datetime.fromisoformat(f"2026-03-01T{start}+00:00")
-        writer = SegmentWriter(store, channel, quality, moment, timedelta(seconds=seconds))
+        writer = SegmentWriter(store, channel, quality, moment, timedelta(seconds=seconds), suffix=suffix)
         writer.write(data or moment.isoformat().encode())
         segment = writer.commit(kind)
         came = min(segment.end, datetime.now(UTC)).timestamp()

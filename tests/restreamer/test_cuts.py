@@ -47,7 +47,7 @@ def open_files(below: Path) -> list[Path]:
 
 
 async def read_all(response: ClientResponse, received: bytearray) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         async for piece in response.content.iter_any():
             received += piece
 

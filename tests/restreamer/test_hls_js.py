@@ -11,12 +11,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from shutil import which
 from typing import Any
 
 import imageio_ffmpeg
-import pytest
-from playwright.async_api import Page, async_playwright
+from hls_page import PATIENCE_MS, hls_page
+from playwright.async_api import Page
 
 from common.recording import SegmentWriter
 from common.segments import SegmentType
@@ -24,7 +23,7 @@ from common.store import Store
 from common.web import serving
 from respool.demo_encoder import RENDITIONS, SEGMENT_SECONDS, announced, encoder_command, write_assets
 from respool.timecode import SAMPLE_POINTS, decode, frame_at
-from restreamer.main import PAGES, make_app
+from restreamer.main import make_app
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 SEGMENT = timedelta(seconds=SEGMENT_SECONDS)
@@ -38,8 +37,6 @@ LOST = (1, 2)
 LATE = 7
 LATE_BY = 3  # segments
 
-PATIENCE = 60_000  # ms; far more than any step takes
-QUIET = ["--no-sandbox", "--disable-gpu", "--mute-audio", "--autoplay-policy=no-user-gesture-required"]
 
 _PLAY = """(url) => {
   const video = document.body.appendChild(document.createElement("video"));
@@ -135,7 +132,7 @@ class Recorder:
 
     async def come(self, sequence: int) -> None:
         """Wait until a segment, of each rendition, has come from the encoder."""
-        async with asyncio.timeout(PATIENCE / 1000), self.grown:
+        async with asyncio.timeout(PATIENCE_MS / 1000), self.grown:
             await self.grown.wait_for(lambda: sequence in self.put)
 
     @asynccontextmanager
@@ -156,25 +153,6 @@ class Recorder:
             encoder.terminate()
             await following
             await encoder.wait()
-
-
-@asynccontextmanager
-async def browser_page(url: str) -> AsyncIterator[Page]:
-    """Open an empty page with hls.js, of the origin of our server."""
-    chromium = next(filter(None, map(which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if chromium is None:
-        pytest.skip("There is no Chromium here that plays H.264; install the package chromium.")
-    if not (PAGES / "vendor/hls.min.js").is_file():
-        pytest.skip("The player is not there yet; build the wheel, which lays it into restreamer/web/vendor.")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, args=QUIET)
-        page = await browser.new_page()
-        page.set_default_timeout(PATIENCE)
-        await page.goto(f"{url}/health")
-        await page.add_script_tag(url=f"{url}/web/vendor/hls.min.js")
-        await page.evaluate(_DATES)
-        yield page
-        await browser.close()
 
 
 async def check_pictures(page: Page, height: int = 720, count: int = 20) -> datetime:
@@ -214,8 +192,9 @@ async def test_it_plays_live_across_what_goes_wrong(tmp_path: Path) -> None:
     async with (
         serving(make_app(store), "127.0.0.1", 0) as port,
         recorder.live(first),
-        browser_page(f"http://127.0.0.1:{port}") as page,
+        hls_page(f"http://127.0.0.1:{port}") as page,
     ):
+        await page.evaluate(_DATES)
         await recorder.come(first + LEAD - 1)
         await page.evaluate(_PLAY, f"/playlist/{CHANNEL}.m3u8?start={start_of(past):%Y-%m-%dT%H:%M:%S}Z")
         await reach(page, start_of(first))

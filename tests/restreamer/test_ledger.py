@@ -175,6 +175,14 @@ def test_what_the_media_does_not_join_is_held_back() -> None:
     assert listed(ledger) == ["0", "|2.15", "3.15"]
 
 
+def test_what_starts_before_the_last_one_is_passed_over() -> None:
+    """However the media joins, a list is in the order of its starts."""
+    ledger = opened([came(0, 2), came(1, 4)], second(4), lambda _earlier, _later: True)
+    longer = make_segment(second(1), 3 * LENGTH, FULL, "longer")
+    ledger.advance([Arrival(longer, second(5)), came(2, 6)], second(20))
+    assert listed(ledger) == ["0", "1", "2"]
+
+
 @st.composite
 def recordings(draw: st.DrawFn) -> list[Arrival]:
     """Some minutes of a stream: on time, late, missing, twice, broken and replaced, skewed, hidden."""
@@ -269,6 +277,7 @@ def test_what_is_listed_is_in_order_and_does_not_overlap(
     ledger = opened(arrivals, at, joins)
     ledger.advance([a for a in arrivals if a.at > at], second(200))
     for earlier, later in zip(ledger.entries, ledger.entries[1:], strict=False):
+        assert earlier.segment.start < later.segment.start
         gap = later.segment.start - earlier.segment.end
         follows = abs(gap) <= JOIN_TOLERANCE or bridges(earlier.segment, later.segment, joins) is True
         assert gap >= -JOIN_TOLERANCE or follows

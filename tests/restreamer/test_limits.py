@@ -18,6 +18,7 @@ from common.segments import Segment
 from common.store import Store
 from common.web import RETRY_AFTER_SECONDS, RequestError, serving
 from restreamer import limits
+from restreamer.chunks import Chunk
 from restreamer.main import make_app
 
 Put = Callable[..., Segment]
@@ -63,6 +64,18 @@ async def test_a_client_that_does_not_take_a_segment_is_dropped(url: URL, put: P
 
 
 @pytest.mark.usefixtures("impatient")
+async def test_a_client_that_does_not_take_a_playlist_is_dropped(
+    url: URL, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asks for a long playlist and stops reading loses the connection, and with it the place that it held."""
+    put("12:00:00")
+    monkeypatch.setattr("restreamer.playlists.past_playlist", lambda *_: [Chunk("#" * (1 << 20))] * (LARGE >> 20))
+    monkeypatch.setattr(limits, "PIECE_BYTES", LARGE)
+    async with asking(url, PLAYLIST) as lazy:
+        assert await is_dropped(lazy)
+
+
+@pytest.mark.usefixtures("impatient")
 async def test_a_client_that_does_not_take_a_cut_gives_its_place_back(
     store: Store, client: ClientSession, put: Put, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,11 +107,11 @@ async def test_too_many_at_once_are_told_to_come_back(
 
     def slow(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the method's
         loop.call_soon_threadsafe(begun.put_nowait, None)
-        assert released.wait(10)
+        assert released.wait(60)
         return original(*args, **kwargs)
 
     monkeypatch.setattr(Store, "sequence", slow)
-    async with asyncio.timeout(10), serving(make_app(store), "127.0.0.1", 0) as port:
+    async with asyncio.timeout(60), serving(make_app(store), "127.0.0.1", 0) as port:
 
         async def ask(path: str) -> tuple[int, str | None, bytes]:
             async with client.get(URL(f"http://127.0.0.1:{port}/{path}")) as response:
@@ -148,7 +161,7 @@ async def test_a_range_has_a_greatest_length(url: URL, client: ClientSession, pu
 async def test_a_connection_too_many_is_told_so(store: Store) -> None:
     """Beyond the limit a connection gets a 503 at once; when another is closed, the next is served."""
     request = b"GET /files HTTP/1.1\r\nHost: host\r\n\r\n"
-    async with asyncio.timeout(10), serving(make_app(store), "127.0.0.1", 0, connections=1) as port:
+    async with asyncio.timeout(60), serving(make_app(store), "127.0.0.1", 0, connections=1) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(request)
         assert (await reader.readline()).startswith(b"HTTP/1.1 200")

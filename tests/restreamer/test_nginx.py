@@ -4,13 +4,17 @@ import asyncio
 import os
 import shutil
 import socket
+import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from aiohttp import ClientSession
+from aiohttp import ClientSession, web
 from yarl import URL
 
+from common.dateutil import format_utc
 from common.segments import Segment
 from common.store import Store
 from common.web import serving
@@ -45,7 +49,13 @@ def substituted(text: str, changes: dict[str, str]) -> str:
 
 
 @pytest.fixture
-async def front(store: Store, tmp_path: Path, root: Path) -> AsyncIterator[URL]:
+def passed_on() -> list[str]:
+    """The playlists that the restreamer was asked for, each by its query and the encoding wanted."""
+    return []
+
+
+@pytest.fixture
+async def front(store: Store, tmp_path: Path, root: Path, passed_on: list[str]) -> AsyncIterator[URL]:
     """The address of an nginx in front of the restreamer."""
     nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
     if nginx is None:
@@ -54,7 +64,14 @@ async def front(store: Store, tmp_path: Path, root: Path) -> AsyncIterator[URL]:
         port = free.getsockname()[1]
     folder = tmp_path / "nginx"
     (folder / "cache").mkdir(parents=True)
-    async with serving(make_app(store, accel_prefix="/protected"), "127.0.0.1", 0) as behind:
+
+    async def note(request: web.Request, _: web.StreamResponse) -> None:
+        if request.path.startswith("/playlist/"):
+            passed_on.append(f"{request.headers.get('Accept-Encoding')} {request.query_string}")
+
+    app = make_app(store, accel_prefix="/protected")
+    app.on_response_prepare.append(note)
+    async with serving(app, "127.0.0.1", 0) as behind:
         changes = {
             "server 127.0.0.1:8000;": f"server 127.0.0.1:{behind};",
             "listen 8080;": f"listen 127.0.0.1:{port};",
@@ -68,7 +85,7 @@ async def front(store: Store, tmp_path: Path, root: Path) -> AsyncIterator[URL]:
             nginx, "-p", folder, "-e", folder / "error.log", "-c", folder / "nginx.conf"
         )
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while not await listens(port):
                     assert process.returncode is None, (folder / "error.log").read_text()
             yield URL(f"http://127.0.0.1:{port}")
@@ -136,6 +153,69 @@ async def test_nginx_passes_on_the_rest(front: URL, client: ClientSession, put: 
         assert response.headers["X-Cache-Status"] in ("MISS", "BYPASS", "EXPIRED")
     async with client.get(front / "cut/chan/source.ts" % (RANGE | {"type": "rough"})) as response:
         assert await response.read() == DATA
+
+
+async def test_many_viewers_are_one_request_a_second(
+    front: URL, client: ClientSession, put: Put, passed_on: list[str], now: datetime
+) -> None:
+    """However many watch, and whatever else their browsers take, a second costs one request per list and encoding."""
+    start = now - timedelta(seconds=60)
+    for n in range(25):
+        put(start + timedelta(seconds=2 * n))
+    live = front / PLAYLIST % {"start": format_utc(start)}
+
+    async def watch(number: int) -> None:
+        taken = "identity" if number % 4 == 0 else f"gzip, deflate, br;q=0.{number % 4}"
+        update = {"_HLS_skip": "YES"} if number % 2 else {}
+        for _ in range(20):
+            async with client.get(live.update_query(update), headers={"Accept-Encoding": taken}) as response:
+                assert response.status == 200
+                assert ("Content-Encoding" in response.headers) is (number % 4 != 0)
+                assert ("#EXT-X-SKIP:" in await response.text()) is (number % 2 == 1)
+
+    began = time.monotonic()
+    await asyncio.gather(*map(watch, range(40)))
+    seconds = time.monotonic() - began
+    counts = Counter(passed_on)
+    assert len(counts) == 3
+    # a slow machine may need more than a second for one answer
+    assert max(counts.values()) <= 2 * seconds + 2
+
+
+async def test_each_gets_what_it_takes_from_the_cache(
+    front: URL, client: ClientSession, put: Put, passed_on: list[str]
+) -> None:
+    """Clients that take gzip share one answer, the others another one, each with a tag that nginx knows again."""
+    put("12:00:00")
+    at = front / PLAYLIST % RANGE
+    tags: dict[bool, set[str]] = {True: set(), False: set()}
+    for taken in ("gzip", "gzip, deflate, br, zstd", "GZIP;q=0.5", "identity", "", "gzip;q=0, *;q=0", "br", "gzipped"):
+        async with client.get(at, headers={"Accept-Encoding": taken}) as response:
+            packed = "Content-Encoding" in response.headers
+            assert packed is (taken.lower().startswith("gzip") and taken not in ("gzip;q=0, *;q=0", "gzipped"))
+            assert (await response.text()).startswith("#EXTM3U")
+            assert response.headers["Vary"] == "Accept-Encoding"
+            tags[packed].add(tag := response.headers["ETag"])
+        async with client.get(at, headers={"Accept-Encoding": taken, "If-None-Match": tag}) as response:
+            assert (response.status, response.headers["X-Cache-Status"]) == (304, "HIT")
+    assert [len(found) for found in tags.values()] == [1, 1]
+    assert len({*passed_on}) == 2
+
+
+async def test_a_live_list_from_the_cache_is_young(front: URL, client: ClientSession, put: Put, now: datetime) -> None:
+    """What nobody has asked for in some seconds is fetched anew for all who then ask at once."""
+    start = now - timedelta(seconds=30)
+    put(start)
+    live = front / PLAYLIST % {"start": format_utc(start)}
+
+    async def entries() -> int:
+        async with client.get(live) as response:
+            return (await response.text()).count("#EXTINF")
+
+    assert await entries() == 1
+    put(start + timedelta(seconds=2))
+    await asyncio.sleep(3.1)  # a second for which it is fresh, one for which it may be renewed, in whole seconds
+    assert await asyncio.gather(*(entries() for _ in range(10))) == [2] * 10
 
 
 async def test_without_nginx_the_header_is_all(store: Store, client: ClientSession, put: Put) -> None:

@@ -90,11 +90,14 @@ def test_cuts_are_read(said: dict[str, str], allow_holes: bool) -> None:  # noqa
     [
         ({"start": None}, "A cut needs both start and end, for example start=2026-03-01T18:30:00Z."),
         ({"end": None}, "A cut needs both start and end, for example start=2026-03-01T18:30:00Z."),
-        ({"type": None}, "Say which type of cut: type=rough, type=fast, type=smart."),
-        ({"type": "rough "}, "Say which type of cut: type=rough, type=fast, type=smart."),
+        ({"type": None}, "Say which type of cut: type=rough, type=fast, type=smart, type=mpegts, type=webm."),
+        ({"type": "rough "}, "Say which type of cut: type=rough, type=fast, type=smart, type=mpegts, type=webm."),
         ({"allow_holes": "1"}, "The parameter allow_holes is either true or false."),
         ({"end": CUT["start"]}, "The range is empty: start must be before end."),
-        ({"size": "1x1"}, "There is no parameter 'size' here; there are allow_holes, end, range, start, type."),
+        (
+            {"size": "1x1"},
+            "There is no parameter 'size' here; there are allow_holes, end, range, start, transition, type.",
+        ),
     ],
 )
 def test_wrong_cuts_are_refused(change: dict[str, str | None], sentence: str) -> None:

@@ -239,6 +239,15 @@ def test_a_hole_is_marked_after_a_segment_that_is_not_full() -> None:
     assert [entry.discontinuity for entry in found.segments] == [False, False, True]
 
 
+def test_one_fragmented_segment_asks_for_a_newer_version() -> None:
+    """Wherever in an hour the first segment of fragmented MP4 is, the version is the one that EXT-X-MAP needs."""
+    later = seg(2)
+    later = later._replace(name=later.name.replace(".ts", ".mp4"))
+    for segments, version in (([seg(0)], 3), ([seg(0), later], 6)):
+        hours = [render_hour(BASE, hour, {}) for hour in sequence(segments).hours]
+        assert f"#EXT-X-VERSION:{version}\n" in text_of(past_playlist(hours, [False]))
+
+
 def test_hours_are_no_seams() -> None:
     """Where one hour joins the next there is no discontinuity, and each entry lies in its own hour."""
     hours = [cover_hour([seg(3596), seg(3598)], lambda _: 0), cover_hour([seg(3600), seg(3602)], lambda _: 0)]

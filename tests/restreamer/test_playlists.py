@@ -15,12 +15,15 @@ import pytest
 from aiohttp import ClientSession
 from yarl import URL
 
+from common.coverage import HourCoverage
 from common.dateutil import format_utc
 from common.segments import Segment, SegmentType
 from common.store import Store
 from common.web import serving
+from restreamer.answers import Flights
 from restreamer.ledger import EDGE_HELD
 from restreamer.main import make_app
+from restreamer.playlist import RenderedHour, render_hour
 from restreamer.playlists import PAST_AFTER
 
 Put = Callable[..., Segment]
@@ -128,6 +131,11 @@ async def test_long_ranges_are_asked_for_by_name(url: URL, client: ClientSession
         ("no.m3u8", {}, "Nothing is recorded of no."),
         ("chan/source.m3u8", {"end": "2026-03-01T11:00"}, "Nothing is recorded of chan/source in that range."),
         ("chan/source.m3u8", {"start": "2999-03-01"}, "Nothing is recorded of chan/source in that range."),
+        (
+            "chan/source.m3u8",
+            {"start": "2999-03-01", "end": "2999-03-02"},
+            "Nothing is recorded of chan/source in that range.",
+        ),
         ("chan.m3u8", {"end": "2026-03-01T11:00"}, "Nothing is recorded of chan in that range."),
         (
             "chan/source.m3u8",
@@ -182,6 +190,63 @@ async def test_compressed_or_not_it_is_the_same(url: URL, client: ClientSession,
     async with client.head(at) as head:
         assert head.headers["Content-Length"] == packed.headers["Content-Length"]
         assert await head.read() == b""
+
+
+@pytest.mark.parametrize(
+    ("accepted", "packed"),
+    [
+        ("gzip", True),
+        ("br, GZIP;q=0.5", True),
+        ("x-gzip", True),
+        ("*", True),
+        ("identity;q=0.5, *;q=0.1", True),
+        ("gzip;q=0", False),
+        ("gzip; q=0.000, identity", False),
+        ("*, gzip;q=0", False),
+        ("gzipped", False),
+        ("", False),
+    ],
+)
+async def test_a_client_gets_what_it_takes(
+    url: URL,
+    client: ClientSession,
+    put: Put,
+    accepted: str,
+    packed: bool,  # noqa: FBT001 - pytest's
+) -> None:
+    """What a client says that it does not take, it does not get (RFC 9110 §12.5.3)."""
+    put("12:00:00")
+    async with client.get(url / "playlist/chan/source.m3u8" % PAST, headers={"Accept-Encoding": accepted}) as response:
+        assert response.headers.get("Content-Encoding") == ("gzip" if packed else None)
+        assert (await response.text()).startswith("#EXTM3U")
+
+
+async def test_a_whole_hour_is_rendered_once(
+    url: URL, client: ClientSession, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many ask for parts of hours, a whole one stays rendered."""
+    rendered: list[int] = []
+    monkeypatch.setattr("restreamer.rendered._HOURS", 2)
+
+    def noted(base: str, hour: HourCoverage, facts: Any) -> RenderedHour:  # noqa: ANN401 - as the function's
+        rendered.append(len(hour.segments))
+        return render_hour(base, hour, facts)
+
+    monkeypatch.setattr("restreamer.rendered.render_hour", noted)
+    for minute in range(4):
+        put(f"12:0{minute}:00", data=b"x")
+    at = url / "playlist/chan/source.m3u8"
+    whole = at % {"start": "2026-03-01T11:00", "end": "2026-03-01T14:00"}
+    # what is known of the segments is rendered, too: by and by, since it is probed when it was asked for
+    rendered.append(4)
+    while 4 in rendered:
+        rendered.clear()
+        await playlist(client, whole)
+    rendered.clear()
+    for minute in range(3):
+        await playlist(client, at % {"start": "2026-03-01T12:00", "end": f"2026-03-01T12:0{minute}:30"})
+    await playlist(client, whole)
+    assert 4 not in rendered
 
 
 async def test_a_delta_update_is_short(url: URL, client: ClientSession, put: Put, now: datetime) -> None:
@@ -246,16 +311,21 @@ async def test_identical_requests_share_their_work(
 
     def counted(*args: Any, **options: Any) -> Any:  # noqa: ANN401
         looks.append(args)
-        gate.wait(10)
+        gate.wait(60)
         return real(*args, **options)
 
-    gate = threading.Event()
+    async def joining(*args: Any) -> Any:  # noqa: ANN401 - as the method's
+        joined.append(args)
+        if len(joined) == 10:
+            gate.set()
+        return await share(*args)
+
+    gate, joined, share = threading.Event(), list[object](), Flights.share
     monkeypatch.setattr(Store, "sequence", counted)
+    monkeypatch.setattr(Flights, "share", joining)
     at = url / "playlist/chan/source.m3u8" % PAST
-    asking = [asyncio.create_task(playlist(client, at)) for _ in range(10)]
-    await asyncio.wait(asking, timeout=0.3)
-    gate.set()
-    assert [len(found.segments) for found in await asyncio.gather(*asking)] == [1] * 10
+    found = await asyncio.gather(*(playlist(client, at) for _ in range(10)))
+    assert [len(one.segments) for one in found] == [1] * 10
     assert len(looks) == 1
 
 
@@ -289,8 +359,20 @@ async def test_a_variant_without_recordings_is_left_out(
     assert found.playlists[0].uri.startswith("chan/source.m3u8?start=")
 
 
+async def test_the_rates_are_those_of_the_whole_range(url: URL, client: ClientSession, put: Put) -> None:
+    """The peak of hours ago counts, and so does what was sent then for the average (RFC 8216 §4.3.4.2)."""
+    put("09:00:00", 2.0, b"x" * 8000)
+    put("12:00:00", 2.0, b"x" * 1000)
+    put("12:00:30", 2.0, b"x" * 9000)
+    found = await playlist(
+        client, url / "playlist/chan.m3u8" % {"start": "2026-03-01T09:00", "end": "2026-03-01T12:00:10"}
+    )
+    rates = [(v.stream_info.bandwidth, v.stream_info.average_bandwidth) for v in found.playlists]
+    assert rates == [(32000, 18000)]
+
+
 async def test_a_range_that_ends_in_a_hole_has_variants(url: URL, client: ClientSession, put: Put) -> None:
-    """The rates are those of the newest segments of the range, however long before its end these lie."""
+    """There are variants however long before the end of the range their newest segments lie."""
     put("12:00:00", 2.0, b"x" * 1000)
     put("15:00:00", 2.0, b"x" * 9000)
     found = await playlist(

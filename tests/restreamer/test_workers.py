@@ -18,11 +18,12 @@ import pytest
 from common.errors import UserError
 from common.segments import Segment
 from common.store import Store
-from restreamer.workers import reserved
+from restreamer.workers import metrics_folder, reserved
 
 Put = Callable[..., Segment]
 
-STOP_SECONDS = 5.0
+# Far more than a stop is promised to take (`common.service`), which a loaded machine may not keep.
+PATIENCE_SECONDS = 60.0
 
 
 class Restreamer:
@@ -52,7 +53,7 @@ class Restreamer:
 
     def ask(self, path: str) -> str:
         """Ask on a connection of its own, which any worker may get."""
-        with closing(HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
+        with closing(HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)) as connection:
             connection.request("GET", path)
             response = connection.getresponse()
             assert response.status == 200
@@ -65,7 +66,7 @@ class Restreamer:
 
     def end(self) -> int:
         """Wait for the end, which includes that of whoever writes to our pipe."""
-        self.process.communicate(timeout=STOP_SECONDS)
+        self.process.communicate(timeout=PATIENCE_SECONDS)
         return self.process.returncode
 
 
@@ -113,6 +114,25 @@ def test_workers_end_with_their_parent(store: Store, temporary: Path) -> None:
     with running(store, temporary) as restreamer:
         restreamer.process.kill()
         assert restreamer.end() == -signal.SIGKILL
+
+
+def test_what_a_killed_parent_left_is_removed(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start removes the metrics of one that was killed, not of one that lives or just begins, nor others' folders."""
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    names = "respool-metrics-dead", "respool-metrics-new", "something-else"
+    dead, new, other = (temporary / name for name in names)
+    for folder in (dead, new, other):
+        folder.mkdir()
+        (folder / "counter_1.db").touch()
+    (temporary / "respool-metrics-link").symlink_to(other)
+    with metrics_folder() as living:
+        for folder in (dead, other, Path(living)):
+            os.utime(folder, (1e9, 1e9))
+        with metrics_folder() as ours:
+            assert {path.name for path in temporary.iterdir()} == {
+                *(new.name, other.name, "respool-metrics-link", Path(living).name, Path(ours).name)
+            }
+            assert [*other.iterdir()] != []
 
 
 def test_a_supervised_parent_ends_with_its_supervisor(store: Store, temporary: Path) -> None:

@@ -1,0 +1,98 @@
+"""Full and archive cuts: ranges of a recording as clean streams, which ffmpeg makes into a video or a file."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+
+from common.cuts import TOLERANCE, NothingRecordedError
+from common.encoding import EncodingSettings
+from common.ffmpeg import find_ffmpeg
+from common.formats import read_formats
+from common.full_cut import Command, Source, full_command
+from common.pieces import Piece, plan_decoded
+from common.scan import Stretch, stretches
+from common.smart import Range, Reading, rate_of
+from common.splice import Splicer
+from common.ticks import TICKS
+from common.transitions import Transition
+from common.waits import in_thread
+
+# Pictures before the beginning, which are only decoded, have times too; and none may lie below zero.
+_BEGIN = TICKS
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Feed:
+    """A stretch of a range, and what ffmpeg is told of it."""
+
+    piece: Piece
+    source: Source
+
+
+def plan_full(reading: Reading, ranges: Sequence[Range]) -> list[list[Feed]]:
+    """Look at all segments of a cut: what ffmpeg is fed for each range. Blocks.
+
+    Raises NothingRecordedError if a range holds nothing, UnreadableSegmentError, OSError, and EncodingError for what
+    cannot be decoded.
+    """
+    planned = []
+    for wanted in ranges:
+        feeds = []
+        for stretch in stretches((segment, reading.scan(segment)) for segment in wanted.segments):
+            low, high = stretch.at(wanted.start) - TOLERANCE, stretch.at(wanted.end) - TOLERANCE
+            piece = plan_decoded(stretch, low, high, reading.pictures)
+            if piece is not None:
+                feeds.append(_feed(reading, piece))
+        if not feeds:
+            raise NothingRecordedError
+        planned.append(feeds)
+    return planned
+
+
+def _feed(reading: Reading, piece: Piece) -> Feed:
+    stretch = piece.stretch
+    shift = _BEGIN - int(stretch.dts[stretch.bounds[piece.first]])
+    opened = stretch.segment_of(piece.head.opened) if piece.head else piece.first
+    content = reading.packets(stretch.segments[opened]).tobytes()
+    formats = read_formats(content, rate_of(stretch))
+    source = Source(piece.start + shift, piece.end + shift, formats.picture, formats.sounds)
+    return Feed(replace(piece, shift=shift), source)
+
+
+def plan_archive(reading: Reading, ranges: Sequence[Range]) -> list[Piece]:
+    """Look at all segments of some ranges: the stretches of them that run on, whole. Blocks. Raises as `plan_full`."""
+    found = [
+        stretch
+        for wanted in ranges
+        for stretch in stretches((segment, reading.scan(segment)) for segment in wanted.segments)
+    ]
+    if not found:
+        raise NothingRecordedError
+    return [_whole(stretch) for stretch in found]
+
+
+def _whole(stretch: Stretch) -> Piece:
+    every = range(len(stretch.segments))
+    shift = _BEGIN - int(stretch.dts[0])
+    start, end = int(stretch.pts.min()), int(stretch.pts.max()) + stretch.step
+    return Piece(stretch, start, end, shift, None, range(0), frozenset(), None, every.start, every.stop, every)
+
+
+async def fed(reading: Reading, piece: Piece) -> AsyncIterator[bytes]:
+    """Give the stream of a stretch, its times from zero and without a wrap. Raises UnreadableSegmentError, OSError."""
+    splicer = Splicer(piece.stretch.programme, 0)
+    splicer.begin()
+    for number in piece.whole:
+        packets = await in_thread(reading.packets, piece.stretch.segments[number])
+        yield (await in_thread(splicer.whole, piece, number, packets)).tobytes()
+
+
+def full_cut(
+    planned: Sequence[Sequence[Feed]], transitions: Sequence[Transition | None], settings: EncodingSettings, output: str
+) -> Command:
+    """The command of a full cut, which is fed each stretch of each range in order; as `full_command`."""
+    joins: list[Transition | None] = []
+    for number, feeds in enumerate(planned):
+        joins += [transitions[number - 1]] if number else []
+        joins += [None] * (len(feeds) - 1)
+    sources = [feed.source for feeds in planned for feed in feeds]
+    return full_command(find_ffmpeg(), sources, joins, settings, output)

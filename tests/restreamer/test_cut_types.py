@@ -1,0 +1,109 @@
+"""Cuts of real recordings over HTTP: each type gives what it promises, and tells when it cannot."""
+
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import av
+import pytest
+from aiohttp import ClientSession
+from yarl import URL
+
+from checks import assert_numbers, assert_steady, copied_numbers
+from common.web import serving
+from complaints import complaints
+from marked import SourceKind
+from restreamer.main import make_app
+from seen import read, read_once
+from source import Source, make_source
+
+KIND = SourceKind(b_frames=3)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
+    return make_source(tmp_path_factory.mktemp("recording"), KIND)
+
+
+@pytest.fixture
+async def address(source: Source) -> AsyncIterator[URL]:
+    """Serve the recording, and give the address of its cuts."""
+    async with serving(make_app(source.store), "127.0.0.1", 0) as port:
+        yield URL(f"http://127.0.0.1:{port}/cut/{source.channel}/{source.quality}.ts")
+
+
+def moments(source: Source, start: float, end: float) -> tuple[datetime, datetime]:
+    return source.start + timedelta(seconds=start), source.start + timedelta(seconds=end)
+
+
+@pytest.mark.parametrize("kind", ["fast", "smart"])
+async def test_a_cut_is_exact_and_mostly_copied(client: ClientSession, address: URL, source: Source, kind: str) -> None:
+    """Between two moments amid segments come exactly the pictures from there, and hardly any was encoded again."""
+    start, end = moments(source, 3.21, 8.9)
+    query = {"type": kind, "start": start.isoformat(), "end": end.isoformat()}
+    async with client.get(address % query) as answer:
+        assert answer.status == 200
+        assert answer.content_type == "video/mp2t"
+        made = await answer.read()
+    seen, wanted = read(made), source.between(start, end)
+    assert_numbers(seen, wanted)
+    assert_steady(seen, source)
+    assert len(copied_numbers(seen, read_once(source.reference))) > len(wanted) * 3 // 4
+    assert complaints(made) == []
+
+
+async def test_a_smart_cut_says_what_it_is(client: ClientSession, address: URL, source: Source) -> None:
+    """Its length is known before it is sent, so that one that broke off is noticed, and whether it was copied."""
+    start, end = moments(source, 3.21, 4.4)
+    query = {"type": "smart", "start": start.isoformat(), "end": end.isoformat()}
+    async with client.get(address % query) as answer:
+        assert answer.headers["X-Made-As"] == "smart"
+        assert answer.content_length == len(await answer.read())
+    async with client.head(address % query) as answer:
+        assert answer.status == 200
+
+
+@pytest.mark.parametrize(("kind", "codec"), [("mpegts", "h264"), ("webm", "vp9")])
+async def test_what_is_encoded_anew_is_exact_too(
+    client: ClientSession, address: URL, source: Source, tmp_path: Path, kind: str, codec: str
+) -> None:
+    """Several ranges, one of them reached by a transition, are one video with as many pictures as they have."""
+    ranges = [moments(source, 1.5, 3.0), moments(source, 8.0, 9.5), moments(source, 5.0, 6.0)]
+    query = [("type", kind), *(("range", f"{start.isoformat()},{end.isoformat()}") for start, end in ranges)]
+    query += [("transition", "fade,0.5"), ("transition", "")]
+    async with client.get(address.with_query(query)) as answer:
+        assert answer.status == 200
+        (tmp_path / "made").write_bytes(await answer.read())
+    with av.open(tmp_path / "made") as container:
+        assert container.streams.video[0].codec_context.codec.canonical_name == codec
+    assert len(read(tmp_path / "made").pictures) == (1.5 + 1.5 + 1.0 - 0.5) * KIND.fps
+
+
+async def test_ranges_follow_each_other(client: ClientSession, address: URL, source: Source) -> None:
+    """They come in the order in which they are named, with nothing between them."""
+    ranges = [moments(source, 8.0, 9.5), moments(source, 1.5, 3.0)]
+    query = [("type", "fast"), *(("range", f"{start.isoformat()},{end.isoformat()}") for start, end in ranges)]
+    async with client.get(address.with_query(query)) as answer:
+        seen = read(await answer.read())
+    assert_numbers(seen, [number for each in ranges for number in source.between(*each)])
+
+
+@pytest.mark.parametrize(
+    ("kind", "transitions", "status", "sentence"),
+    [
+        ("webm", ["vanish,1"], 400, "There is no transition 'vanish'; there are "),
+        ("webm", ["fade"], 400, "A transition is TYPE,SECONDS, for example transition=fade,1."),
+        ("webm", ["fade,nan"], 400, "A transition is TYPE,SECONDS, for example transition=fade,1."),
+        ("webm", ["fade,1", "fade,1"], 400, "Give one transition less than ranges, "),
+        ("webm", ["fade,9"], 406, "A transition of 9 seconds does not fit into a range of 1.5 seconds."),
+    ],
+)
+async def test_wrong_transitions_are_refused(
+    client: ClientSession, address: URL, source: Source, kind: str, transitions: list[str], status: int, sentence: str
+) -> None:
+    """A transition that there is not, or that does not fit its ranges, is told in one sentence."""
+    ranges = [moments(source, 1.5, 3.0), moments(source, 8.0, 9.5)]
+    query = [("type", kind), *(("range", f"{start.isoformat()},{end.isoformat()}") for start, end in ranges)]
+    async with client.get(address.with_query([*query, *(("transition", each) for each in transitions)])) as answer:
+        assert answer.status == status
+        assert (await answer.json())["error"].startswith(sentence)
