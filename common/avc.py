@@ -19,6 +19,9 @@ _CAPTIONS: Final = 4  # SEI: user_data_registered_itu_t_t35
 # Profiles whose SPS tells of the samples (§7.3.2.1.1).
 _HIGH: Final = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
 
+# Those that x264 keeps to if asked.
+_IMITABLE: Final = frozenset({66, 77, 100, 110, 122, 244})
+
 _FULL_CHROMA: Final = 3
 
 _P, _B, _I = 0, 1, 2
@@ -385,6 +388,8 @@ def _align(following: Sequence[Picture], parameters: bytes, leading: Sequence[in
     if len(sps_units) != 1:
         return None
     sps = read_sps(sps_units[0])
+    if sps.profile not in _IMITABLE:
+        return None
     places = [read_header(picture.slice, {sps.number: sps}, all_pps).place for picture in following]
     key, led = places[0], [places[at] for at in leading]
     needed = _needed(places, sps)

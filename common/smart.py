@@ -145,7 +145,11 @@ def _shape(picture: VideoFormat) -> tuple[str, int, int, str]:
 
 
 async def splice(reading: Reading, planned: SplicePlan, progress: Done | None = None) -> AsyncGenerator[Packets, None]:
-    """Make the video, in parts as they become ready. Raises FfmpegError, UnreadableSegmentError or OSError."""
+    """Make the video, in parts as they become ready.
+
+    Raises FfmpegError, UnreadableSegmentError or OSError; CannotSpliceError if pictures were encoded otherwise than
+    was asked for.
+    """
     splicer = Splicer(planned.pieces[0].stretch.programme, planned.lead)
     written, whole = 0, sum(piece.last - piece.first for piece in planned.pieces)
     for piece in planned.pieces:

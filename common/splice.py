@@ -12,10 +12,10 @@ from itertools import accumulate, chain, pairwise
 
 import numpy as np
 
-from common.avc import Aligner
+from common.avc import Aligner, AvcError
 from common.nal import HEVC_END_OF_SEQUENCE, Entry, Picture, begin_of_picture, read_picture, with_parameters
 from common.pes import Pes, pcr_packet, read_pes, write_pes
-from common.pieces import Encode, Piece
+from common.pieces import CannotSpliceError, Encode, Piece
 from common.programme import Elementary, Programme, programme_packets
 from common.scan import Stretch
 from common.sound import SoundFrame, sound_frames
@@ -300,12 +300,15 @@ class Splicer:
     def encoded(self, piece: Piece, part: Encode, index: int, picture: bytes) -> Unit:
         """Take in a picture that was encoded again: that of a part that is shown at its `index`.
 
-        Raises AvcError if it does not fit what is copied after it.
+        Raises CannotSpliceError if it does not fit what is copied after it.
         """
         if part.alignment is not None:
             if index == 0 or self._aligner is None:
                 self._aligner = Aligner(part.alignment)
-            picture = self._aligner.picture(index, picture)
+            try:
+                picture = self._aligner.picture(index, picture)
+            except AvcError as error:
+                raise CannotSpliceError(f"What is encoded does not fit what is copied. {error}") from error
         pts, dts = int(part.pts[index]) + piece.shift, int(part.dts[index]) + piece.shift
         return Unit(dts, _roles(self.programme)[_VIDEO], Pes(0, _VIDEO_STREAM, pts, dts, picture), entry=index == 0)
 
