@@ -1,26 +1,20 @@
-"""Slices of H.264 given another place in the order of pictures: only their headers change (Rec. ITU-T H.264 §7.3).
+"""Slices of H.264, and how they are given another place in the order of pictures (Rec. ITU-T H.264 §7.3).
 
-A picture that is no IDR can follow others without a fault only if these end where it goes on: the parameters that hold
-are its own, its number comes next (§7.4.3, frame_num), it is shown after them (§8.2.1). Pictures that were encoded for
-that, by x264 and all but the forced key frames predicted from the one before alone, are numbered so here.
+Only their headers are read, and only these change.
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
-from common.nal import Picture, unescape, units
+from common.nal import unescape
 
-_START_CODE: Final = b"\0\0\1"
-_SLICE, _IDR, _SEI, _SPS, _PPS, _DELIMITER = 1, 5, 6, 7, 8, 9
-_CAPTIONS: Final = 4  # SEI: user_data_registered_itu_t_t35
+# Kinds of units.
+SLICE, IDR, SEI, SPS, PPS, DELIMITER = 1, 5, 6, 7, 8, 9
 
 # Profiles whose SPS tells of the samples (§7.3.2.1.1).
 _HIGH: Final = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
-
-# Those that x264 keeps to if asked.
-_IMITABLE: Final = frozenset({66, 77, 100, 110, 122, 244})
 
 _FULL_CHROMA: Final = 3
 
@@ -31,9 +25,6 @@ _DROP: Final = 1  # memory_management_control_operation
 
 # More than the longest header of a slice.
 _HEADER_BYTES: Final = 512
-
-# From an IDR on, so many pictures at least are needed to get from its place to any other.
-_FEWEST: Final = 4
 
 _NEEDS_ESCAPE: Final = re.compile(rb"\0\0(?=[\0-\3])")
 
@@ -243,7 +234,7 @@ def read_header(unit: bytes, all_sps: Mapping[int, Sps], all_pps: Mapping[int, P
     sps = all_sps.get(pps.sps) if pps else None
     if pps is None or sps is None:
         raise AvcError("Its parameters are not known.")
-    idr, reference = unit[0] & 31 == _IDR, bool(unit[0] >> 5 & 3)
+    idr, reference = unit[0] & 31 == IDR, bool(unit[0] >> 5 & 3)
     frame_num = bits.u(sps.frame_num_bits)
     idr_number = bits.ue() if idr else 0
     lsb = bits.u(sps.lsb_bits)
@@ -337,141 +328,9 @@ def move_slice(unit: bytes, theirs: tuple[Sps, Pps], ours: Sps, pps: int, place:
         _between(plain, header.lists, header.marking),
         _marking(place),
     ])  # fmt: skip
-    first = bytes([(unit[0] & 0x60 if place.reference else 0) | (_IDR if place.idr else _SLICE)])
+    first = bytes([(unit[0] & 0x60 if place.reference else 0) | (IDR if place.idr else SLICE)])
     if not theirs[1].cabac:
         return first + escape(_followed(bits, plain, header.coding))
     bits += _between(plain, header.coding, header.end)
     bits += "1" * (-len(bits) % 8)  # cabac_alignment_one_bit
     return first + escape(_packed(bits) + plain[-(-header.end // 8) :])
-
-
-# Whole pictures ---------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Alignment:
-    """How pictures are placed so that one that is no IDR, and those that it leads, can follow.
-
-    `places` of all that are encoded, in the order in which they are shown: those `before` it first, then those of
-    `leading` ones, which are coded after it. `sps` is the unit that holds for it, `pps` a number that is free.
-    """
-
-    sps: bytes
-    pps: int
-    places: tuple[Place, ...]
-    before: int
-
-    @property
-    def keys(self) -> tuple[int, ...]:
-        """The pictures that must be encoded as key frames, by their number: IDRs, and all that are coded after it."""
-        idrs = (at for at, place in enumerate(self.places) if place.idr)
-        return *idrs, *range(self.before, len(self.places))
-
-
-def align(following: Sequence[Picture], parameters: bytes, leading: Sequence[int], before: int) -> Alignment | None:
-    """Find places for `before` pictures ahead of the first of `following`, and for those of these that it leads.
-
-    `following` are in the order in which they are coded; `leading` says which it leads, in the order shown.
-    `parameters` are the sets that hold for the first. None if it cannot be: too few pictures, or a kind of coding that
-    is not known here.
-    """
-    try:
-        return _align(following, parameters, leading, before)
-    except AvcError:
-        return None
-
-
-def _align(following: Sequence[Picture], parameters: bytes, leading: Sequence[int], before: int) -> Alignment | None:
-    known = list(units(parameters))
-    all_pps = {pps.number: pps for pps in (read_pps(unit) for unit in known if unit[0] & 31 == _PPS)}
-    sps_units = list(dict.fromkeys(unit for unit in known if unit[0] & 31 == _SPS))
-    if len(sps_units) != 1:
-        return None
-    sps = read_sps(sps_units[0])
-    if sps.profile not in _IMITABLE:
-        return None
-    places = [read_header(picture.slice, {sps.number: sps}, all_pps).place for picture in following]
-    key, led = places[0], [places[at] for at in leading]
-    needed = _needed(places, sps)
-    counted = before - (before - key.frame_num) % (1 << sps.frame_num_bits)
-    orders = picture_orders(counted, key.lsb, [each.lsb for each in led], sps)
-    if orders is None or counted < max(_FEWEST, *needed) or not key.reference:
-        return None
-    first = [Place(at, 2 * at, idr=at == 0) for at in range(before - counted)]
-    second = [
-        Place(at, order, idr=at == 0, drops=(1,) if at and counted - at + 1 not in needed else ())
-        for at, order in enumerate(orders)
-    ]
-    free = next(number for number in range(31, 256) if number not in all_pps)
-    return Alignment(sps_units[0], free, (*first, *second, *led), before)
-
-
-def _needed(places: Sequence[Place], sps: Sps) -> set[int]:
-    """Tell which pictures before the first one are spoken of later: so many references before it they stand."""
-    needed, number = {1}, 0
-    last = places[0].frame_num
-    for place in places:
-        number += (place.frame_num - last) % (1 << sps.frame_num_bits)
-        last = place.frame_num
-        needed |= {drop - number for drop in place.drops if drop > number}
-    return needed
-
-
-def picture_orders(count: int, key: int, leading: Sequence[int], sps: Sps) -> list[int] | None:
-    """Give picture order counts from zero at an IDR to just before those of the key and the ones that it leads.
-
-    None of the steps is so long that it would be taken for one back (§8.2.1.1).
-    """
-    if count < _FEWEST:
-        return None
-    if not sps.lsb_bits:
-        return [0] * count
-    most = 1 << sps.lsb_bits
-    ahead = max(((key - lsb) % most for lsb in leading), default=0)
-    limit = 2 * count + (key - ahead - 2 * count) % most
-    orders = [min(at * most // 2, limit - 2 * (count - at)) for at in range(count)]
-    if orders[-1] != limit - 2 or ahead + 2 > most // 2:
-        return None
-    return orders
-
-
-@dataclass(slots=True)
-class Aligner:
-    """Puts pictures, as x264 has encoded them, in their places; it knows the parameters that they were coded with."""
-
-    alignment: Alignment
-    _sps: Sps = field(init=False)
-    _theirs: tuple[Sps, Pps] | None = None
-
-    def __post_init__(self) -> None:
-        self._sps = read_sps(self.alignment.sps)
-
-    def picture(self, index: int, data: bytes) -> bytes:
-        """Give the picture that is shown at `index`, in its place. Raises AvcError if it does not fit."""
-        place = self.alignment.places[index]
-        found = list(units(data))
-        parameters = self._parameters(found)
-        kept = [unit for unit in found if unit[0] & 31 == _DELIMITER] + (parameters if place.idr else [])
-        # what else x264 says would be read by the parameters of others
-        kept += [unit for unit in found if unit[0] & 31 == _SEI and unit[1] == _CAPTIONS]
-        kept += [self._slice(unit, place) for unit in found if unit[0] & 31 in {_SLICE, _IDR}]
-        return b"".join(b"\0" + _START_CODE + unit for unit in kept)
-
-    def _parameters(self, found: Sequence[bytes]) -> list[bytes]:
-        """Look for the parameters with a picture, and give those that stand in for them."""
-        sps = next((unit for unit in found if unit[0] & 31 == _SPS), None)
-        pps = next((unit for unit in found if unit[0] & 31 == _PPS), None)
-        if sps is None or pps is None:
-            return []
-        self._theirs = theirs = read_sps(sps), read_pps(pps)
-        ours = self._sps
-        if (theirs[0].samples, theirs[0].macroblocks) != (ours.samples, ours.macroblocks):
-            raise AvcError("The pictures were encoded in another format.")
-        if theirs[0].profile > ours.profile:
-            raise AvcError("The pictures were encoded in a higher profile.")
-        return [self.alignment.sps, renumber_pps(pps, self.alignment.pps, ours.number)]
-
-    def _slice(self, unit: bytes, place: Place) -> bytes:
-        if self._theirs is None:
-            raise AvcError("The pictures begin without parameters.")
-        return move_slice(unit, self._theirs, self._sps, self.alignment.pps, place)

@@ -8,7 +8,7 @@ from itertools import chain, takewhile
 import numpy as np
 from numpy.typing import NDArray
 
-from common.avc import Alignment, align
+from common.alignment import Alignment, align, stands_alone
 from common.nal import Entry, Picture
 from common.scan import Stretch
 from common.ticks import TICKS
@@ -175,21 +175,30 @@ def _entry_before(stretch: Stretch, shown: NDArray[np.intp], entry_of: Callable[
 def _first_copied(
     stretch: Stretch, shown: NDArray[np.intp], opened: int, picture_of: Callable[[int], Picture], *, begins: bool
 ) -> int | None:
-    """Find the picture with which copying can begin."""
+    """Find the picture with which copying can begin, best one of which nobody can tell that it was not the first."""
+    possible: int | None = None
     first = int(stretch.pts[shown].min())
     wanted = set(shown.tolist())
     for at in range(opened, int(shown.max()) + 1):
         if stretch.dts[at] - first > _LONGEST_ENCODE:
-            return None
-        if at not in wanted:
-            continue
-        entry = picture_of(at).entry
-        if entry is Entry.CLOSED or (entry is Entry.OPEN and begins and stretch.pts[at] == first):
-            return at
+            break
+        entry = picture_of(at).entry if at in wanted else Entry.NONE
         # of HEVC a decoder can be told that a sequence has ended before it
-        if entry is Entry.OPEN and (_codec(stretch) == "hevc" or _alignment(stretch, shown, at, picture_of)):
+        if entry is Entry.CLOSED or (entry is Entry.OPEN and _codec(stretch) == "hevc"):
             return at
-    return None
+        if entry is Entry.OPEN:
+            is_first = begins and stretch.pts[at] == first
+            if _alignment(stretch, shown, at, picture_of) or (is_first and _stands_alone(stretch, at, picture_of)):
+                return at
+            possible = at if is_first else possible
+    return possible
+
+
+def _stands_alone(stretch: Stretch, key: int, picture_of: Callable[[int], Picture]) -> bool:
+    if _codec(stretch) != "h264":
+        return True
+    following, leading = _following(stretch, key, picture_of)
+    return stands_alone(following, _parameters(stretch, key, picture_of), leading)
 
 
 def _codec(stretch: Stretch) -> str | None:
@@ -203,18 +212,26 @@ def _alignment(
     """Find how what is shown before a picture of H.264 that is no IDR can be encoded so that it can follow."""
     if _codec(stretch) != "h264" or picture_of(key).entry is not Entry.OPEN:
         return None
-    leading = key + np.flatnonzero(stretch.pts[key:] < stretch.pts[key])
-    leading = leading[np.argsort(stretch.pts[leading])]
+    following, leading = _following(stretch, key, picture_of)
+    led = [key + at for at in leading]
     before = shown[shown < key]
-    first = stretch.pts[leading[0]] if len(leading) else stretch.pts[key]
-    if not len(before) or stretch.pts[before].max() > first or not np.isin(leading, shown).all():
+    first = stretch.pts[[key, *led]].min()
+    if not len(before) or stretch.pts[before].max() > first or not np.isin(led, shown).all():
         return None
+    if len(before) + len(led) < (stretch.pts[shown] < stretch.pts[key]).sum():
+        return None  # more is shown before it
+    return align(following, _parameters(stretch, key, picture_of), leading, len(before))
+
+
+def _following(
+    stretch: Stretch, key: int, picture_of: Callable[[int], Picture]
+) -> tuple[Sequence[Picture], Sequence[int]]:
+    """Give an entry and what comes until the next one, and which of these it leads, in the order shown."""
     later = range(key + 1, min(len(stretch.pts), key + _LOOKS_AHEAD))
-    following = [*takewhile(lambda picture: picture.entry is Entry.NONE, map(picture_of, later))]
-    if len(leading) and leading.max() - key > len(following):
-        return None
-    parameters = _parameters(stretch, key, picture_of)
-    return align([picture_of(key), *following], parameters, (leading - key).tolist(), len(before))
+    following = [picture_of(key), *takewhile(lambda picture: picture.entry is Entry.NONE, map(picture_of, later))]
+    pts = stretch.pts[key : key + len(following)]
+    leading = np.flatnonzero(pts < pts[0])
+    return following, leading[np.argsort(pts[leading])].tolist()
 
 
 def _parameters(stretch: Stretch, index: int, picture_of: Callable[[int], Picture]) -> bytes:

@@ -12,7 +12,8 @@ from itertools import accumulate, chain, pairwise
 
 import numpy as np
 
-from common.avc import Aligner, AvcError
+from common.alignment import Aligner
+from common.avc import AvcError
 from common.nal import HEVC_END_OF_SEQUENCE, Entry, Picture, begin_of_picture, read_picture, with_parameters
 from common.pes import Pes, pcr_packet, read_pes, write_pes
 from common.pieces import CannotSpliceError, Encode, Piece

@@ -138,6 +138,16 @@ async def test_copying_begins_at_key_pictures_of_open_gops(folder: Path, kind: S
     assert [decoded[numbers.index(number)] for number in sorted(due)] == [original[number] for number in sorted(due)]
 
 
+async def test_a_video_that_begins_with_an_open_gop_has_no_fault(folder: Path) -> None:
+    """Where pictures that are left out would be missed, the first ones are encoded, and copying begins later."""
+    source = make_source(folder, SourceKind(b_frames=3, open_gop=True, seconds=8, fps=FAST_NTSC, gop=70))
+    first, later = [frame for frame in source.frames if frame.key][1:3]
+    end = second(source, 4.5)
+    made = await cut(source, (first.at, end))
+    seen = assert_exact(made, source, source.between(first.at, end))
+    assert min(copied_numbers(seen, read_once(source.reference))) == later.number
+
+
 def framehashes(content: bytes) -> list[str]:
     """Give a hash of each picture, in the order shown, as the ffmpeg binary decodes it."""
     command = [

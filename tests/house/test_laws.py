@@ -25,7 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("coverage",),
     ("codec_strings", "encoding", "levels", "nal", "ticks", "transitions"),
     ("avc", "facts", "full_cut", "picture_commands", "sound", "transport"),
-    ("pes", "programme"),
+    ("alignment", "pes", "programme"),
     ("scan",),
     ("pieces",),
     ("cuts", "splice"),
@@ -49,9 +49,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("cutting",),
 )
 PURE = {
-    "dateutil", "segments", "coverage", "codec_strings", "encoding", "levels", "nal", "ticks", "transitions", "avc",
-    "facts", "full_cut", "picture_commands", "sound", "transport", "pes", "programme", "scan", "pieces", "cuts",
-    "splice",
+    "dateutil", "segments", "coverage", "codec_strings", "encoding", "levels", "nal", "ticks", "transitions",
+    "alignment", "avc", "facts", "full_cut", "picture_commands", "sound", "transport", "pes", "programme", "scan",
+    "pieces", "cuts", "splice",
 }  # fmt: skip
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 
