@@ -4,7 +4,7 @@
 parameter sets with start codes. `tag` is the sample entry's name in MP4, empty elsewhere.
 """
 
-from collections.abc import Iterator
+from common.nal import unescape, units
 
 _START_CODE = b"\0\0\1"
 _AVC_SPS = 7
@@ -45,7 +45,7 @@ def codec_string(codec: str, config: bytes, *, tag: str = "", profile: str = "")
 def tidy_config(config: bytes) -> bytes:
     """Give the configuration without what is left to chance: zeros around parameter sets with start codes."""
     if config.startswith((_START_CODE, b"\0" + _START_CODE)):
-        return b"".join(_START_CODE + unit for unit in _units(config))
+        return b"".join(_START_CODE + unit for unit in units(config))
     return config
 
 
@@ -65,7 +65,7 @@ def _avc(config: bytes, tag: str) -> str:
     if config[:1] == b"\x01":  # avcC
         levels = config[1:4]
     else:
-        levels = next((unit[1:4] for unit in _units(config) if unit[0] & 31 == _AVC_SPS), b"")
+        levels = next((unit[1:4] for unit in units(config) if unit[0] & 31 == _AVC_SPS), b"")
     return f"{name}.{levels.hex()}" if len(levels) == 3 else ""
 
 
@@ -75,8 +75,8 @@ def _hevc(config: bytes, tag: str) -> str:
     if config[:1] == b"\x01":  # hvcC
         general = config[1:13]
     else:
-        found = (unit for unit in _units(config) if unit[0] >> 1 & 63 == _HEVC_SPS)
-        general = next((_unescape(unit[2:32])[1:13] for unit in found), b"")
+        found = (unit for unit in units(config) if unit[0] >> 1 & 63 == _HEVC_SPS)
+        general = next((unescape(unit[2:32])[1:13] for unit in found), b"")
     if len(general) < 12:
         return ""
     space, tier, profile = general[0] >> 6, general[0] >> 5 & 1, general[0] & 31
@@ -104,13 +104,3 @@ def _aac(config: bytes, profile: str) -> str:
         if kind == _ESCAPE_OBJECT:
             kind = 32 + (int.from_bytes(config[:2]) >> 5 & 63)
     return f"mp4a.40.{kind}" if kind else ""
-
-
-def _units(stream: bytes) -> Iterator[bytes]:
-    """Split a stream with start codes into NAL units, which never end in a zero (ITU-T H.264 §7.4.1)."""
-    return filter(None, (unit.rstrip(b"\0") for unit in stream.split(_START_CODE)[1:]))
-
-
-def _unescape(unit: bytes) -> bytes:
-    """Take out the bytes that keep start codes from appearing within a unit."""
-    return unit.replace(b"\0\0\3", b"\0\0")

@@ -7,10 +7,8 @@ from enum import StrEnum
 from itertools import chain, pairwise
 from typing import NamedTuple
 
-from common.coverage import BestSequence
 from common.pieces import CannotSpliceError, PicturesOf, Piece, plan_piece
 from common.scan import Stretch
-from common.segments import Segment
 from common.ticks import TICKS
 
 # Names and times are rounded to microseconds, the times of pictures to ticks.
@@ -18,14 +16,6 @@ TOLERANCE = 3
 
 # Sound is written some frames at a time, so that it arrives later than it might; muxers leave it 0.1 to 0.7 seconds.
 _LEAST_LEAD, _MOST_LEAD = TICKS // 10, 7 * TICKS // 10
-
-
-@dataclass(frozen=True, slots=True)
-class CutPlan:
-    """The segments that a `rough` cut puts together, whole and in order; `name` is a file name for the result."""
-
-    segments: tuple[Segment, ...]
-    name: str
 
 
 class CutType(StrEnum):
@@ -51,14 +41,6 @@ class NothingRecordedError(ValueError):
     def __init__(self) -> None:
         """Say so, in one sentence."""
         super().__init__("Nothing is recorded in that range.")
-
-
-def plan_rough(channel: str, quality: str, sequence: BestSequence) -> CutPlan:
-    """Plan a `rough` cut: every segment that the range touches. Raises NothingRecordedError if there is none."""
-    segments = tuple(sequence.segments)
-    if not segments:
-        raise NothingRecordedError
-    return CutPlan(segments, f"{channel} {quality} {file_time(sequence.start)}.ts")
 
 
 def file_time(moment: datetime) -> str:

@@ -213,8 +213,10 @@ def lead_somewhere(case: Case, places: list[Place], data: st.DataObject) -> None
         if data.draw(st.integers(0, 9)):
             case.path_parameters[name] = quote(place[name], safe="")
     times = data.draw(st.sampled_from([{}, *TIMES]))
-    if times and case.path.startswith("/cut") and data.draw(st.booleans()):  # a cut has either one range or some
-        case.query = {name: value for name, value in case.query.items() if name != "range"} | times
+    if times and case.path.startswith("/cut") and data.draw(st.integers(0, 3)):
+        # a cut has either one range or some; and what is recorded here is no media, except for "film"
+        rest = {name: value for name, value in case.query.items() if name not in {"range", "transition"}}
+        case.query = rest | times | data.draw(st.sampled_from([{}, {"type": "rough"}]))
     case.query.update((name, times[name]) for name in {*case.query} & {*times})
     for name, values in (("timestamp", MOMENTS), ("crop", BOXES), ("location", BOXES)):
         if name in case.query and data.draw(st.integers(0, 3)):
