@@ -16,6 +16,7 @@ from statistics import median
 
 import structlog
 
+from bench import splices
 from common.encoding import EncodingSettings, VideoFormat, audio_options, container_options, video_options
 from common.ffmpeg import find_ffmpeg, run
 from common.full_cut import Sound, Source, full_command
@@ -43,7 +44,7 @@ class Cost:
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     with tempfile.TemporaryDirectory(prefix="respool-bench-") as name:
         folder = Path(name)
@@ -56,6 +57,8 @@ def main() -> None:
     print(_row("plain ffmpeg, same arguments", [one for one, _ in runs], [one for one, _ in runs], ""))
     print(_row("full", [two for _, two in runs], [one for one, _ in runs], f"≤ {TARGET_FULL}"))
     print(_row("two halves and a fade of 1 s", crossed, [one for one, _ in runs], ""))
+    print()
+    splices.main()
     print(f"\nLoad over the last minute: {os.getloadavg()[0]:.1f}.")
 
 

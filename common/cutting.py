@@ -94,7 +94,7 @@ def gather(store: Store, facts: FactsStore, order: Order, context: timedelta = C
         if not store.sequence(*recording, start, end, allow_holes=order.allow_holes).segments:
             raise NothingRecordedError
         around = store.sequence(*recording, start - context, end + context)
-        ranges.append(Range(start, end, tuple(around.segments)))
+        ranges.append(Range(start, end, tuple(around.segments), order.allow_holes))
     path = partial(store.segment_path, order.channel, order.quality)
     return Gathered(Reading(path), tuple(ranges))
 

@@ -9,7 +9,7 @@ from common.ffmpeg import find_ffmpeg
 from common.formats import read_formats
 from common.full_cut import Command, Source, full_command
 from common.pieces import Piece, plan_decoded
-from common.scan import Stretch, stretches
+from common.scan import Stretch
 from common.smart import Range, Reading, rate_of
 from common.splice import Splicer
 from common.ticks import TICKS
@@ -37,7 +37,7 @@ def plan_full(reading: Reading, ranges: Sequence[Range]) -> list[list[Feed]]:
     planned = []
     for wanted in ranges:
         feeds = []
-        for stretch in stretches((segment, reading.scan(segment)) for segment in wanted.segments):
+        for stretch in reading.stretches(wanted):
             low, high = stretch.at(wanted.start) - TOLERANCE, stretch.at(wanted.end) - TOLERANCE
             piece = plan_decoded(stretch, low, high, reading.pictures)
             if piece is not None:
@@ -60,11 +60,7 @@ def _feed(reading: Reading, piece: Piece) -> Feed:
 
 def plan_archive(reading: Reading, ranges: Sequence[Range]) -> list[Piece]:
     """Look at all segments of some ranges: the stretches of them that run on, whole. Blocks. Raises as `plan_full`."""
-    found = [
-        stretch
-        for wanted in ranges
-        for stretch in stretches((segment, reading.scan(segment)) for segment in wanted.segments)
-    ]
+    found = [stretch for wanted in ranges for stretch in reading.stretches(wanted)]
     if not found:
         raise NothingRecordedError
     return [_whole(stretch) for stretch in found]

@@ -137,6 +137,8 @@ def _shown(
     stretch: Stretch, low: int, high: int, entry_of: Callable[[int], Entry]
 ) -> tuple[NDArray[np.intp], int] | None:
     """Find the pictures that are shown in an interval and can be decoded, and the one to begin with."""
+    if stretch.breaks is not None:
+        high = min(high, stretch.breaks)
     shown = np.flatnonzero((stretch.pts >= low) & (stretch.pts < high))
     opened = _entry_before(stretch, shown, entry_of) if len(shown) else None
     if len(shown) and opened is None:
@@ -148,7 +150,9 @@ def _shown(
 
 def _all(stretch: Stretch, shown: NDArray[np.intp], opened: int) -> Encode:
     times = np.sort(stretch.pts[shown])
-    return Encode(times, times, opened, int(shown.max()) + 1)
+    # decoded as long before they are shown as those that are copied, so that both can follow each other
+    delay = stretch.pts[opened] - stretch.dts[opened]
+    return Encode(times, times - delay, opened, int(shown.max()) + 1)
 
 
 def _pictures(stretch: Stretch, pictures_of: PicturesOf) -> Callable[[int], Picture]:
@@ -292,6 +296,8 @@ def _put_together(
     start, last = int(stretch.pts[shown].min()), int(stretch.pts[shown].max())
     later = stretch.pts[stretch.pts > last]
     end = int(later.min()) if len(later) else last + stretch.step
+    if stretch.breaks is not None and end > stretch.breaks:  # pictures may be missing before the next that is there
+        end = last + stretch.step
     skipped = frozenset(
         (copied.start + np.flatnonzero(stretch.pts[copied.start : copied.stop] < stretch.pts[copied.start])).tolist()
         if copied
@@ -314,6 +320,8 @@ def _whole(stretch: Stretch, numbers: range, start: int, end: int) -> range:
     """Narrow segments, of which all pictures are copied, to those of which all sound is."""
 
     def untouched(number: int) -> bool:
+        if stretch.scans[number].breaks is not None:
+            return False
         spans = [span for span in stretch.scans[number].sounds if span is not None]
         clock = [(stretch.on_clock(first, number), stretch.on_clock(last, number)) for first, last in spans]
         return all(start + _LONGEST_SOUND_PES <= first and last + _LONGEST_SOUND_PES <= end for first, last in clock)

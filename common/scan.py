@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from common.nal import Entry, Picture, read_picture
 from common.programme import Programme, read_programme
-from common.segments import Segment, SegmentType
+from common.segments import Segment
 from common.ticks import TICKS, distance
 from common.transport import (
     Headers,
@@ -43,7 +43,8 @@ class Scan:
 
     Without a picture they are those of the first sound's PES. `sounds` has the first and the last time of each sound
     stream, None where it is silent. `head` is the first picture, as far as it tells how to begin. `lag`: how long
-    before its time the first of `dts` arrives, by the programme's clock; None if there is no clock.
+    before its time the first of `dts` arrives, by the programme's clock; None if there is no clock. `breaks`: from when
+    on pictures or sound are missing, of a segment that is not all there.
     """
 
     programme: Programme
@@ -52,10 +53,14 @@ class Scan:
     sounds: tuple[tuple[int, int] | None, ...]
     head: Picture
     lag: int | None
+    breaks: int | None = None
 
 
-def scan(packets: Packets) -> Scan:
-    """Read what a cut must know of a segment. Raises TransportError if that cannot be read."""
+def scan(packets: Packets, *, broken_off: bool = False) -> Scan:
+    """Read what a cut must know of a segment. Raises TransportError if that cannot be read.
+
+    Of one that is `broken_off` the last picture, which goes on where the segment does not, is left out.
+    """
     headers = read_headers(packets)
     programme = read_programme(packets, headers)
     sounds = [pes_starts(packets, headers, sound.pid) for sound in programme.audio]
@@ -69,7 +74,18 @@ def scan(packets: Packets) -> Scan:
     head = read_picture(video.video, _first_payload(packets, headers, main)) if video else Picture(Entry.CLOSED, b"")
     dts = _run_on(main.dts[begins])
     pts = dts + distances(main.dts[begins], main.pts[begins])
-    return Scan(programme, pts, dts, tuple(map(_span, sounds)), head, _lag(packets, headers, programme, int(dts[0])))
+    lag = _lag(packets, headers, programme, int(dts[0]))
+    if broken_off and len(pts) == 1:
+        raise TransportError("It breaks off within its first picture.")
+    breaks = min([int(pts[-1]), *_last_sounds(sounds, int(dts[0]))]) if broken_off else None
+    whole = slice(None, -1 if broken_off else None)
+    return Scan(programme, pts[whole], dts[whole], tuple(map(_span, sounds)), head, lag, breaks)
+
+
+def _last_sounds(sounds: Iterable[PesStarts], near: int) -> Iterator[int]:
+    """Give the time of the last PES of each sound, which may not be all there."""
+    spans = (_span(sound) for sound in sounds)
+    return (near + distance(near, span[1]) for span in spans if span is not None)
 
 
 def _lag(packets: Packets, headers: Headers, programme: Programme, first: int) -> int | None:
@@ -108,7 +124,8 @@ class Stretch:
     """Segments that run on into each other, and the times of all their pictures in decode order, on one clock.
 
     `bounds[i]` is the index of the first picture of segment `i`; one more at the end. `step` is the usual time from
-    one picture to the next.
+    one picture to the next. `breaks`: from when on there is not all, if the last
+    segment breaks off.
     """
 
     segments: tuple[Segment, ...]
@@ -117,6 +134,7 @@ class Stretch:
     dts: Times
     bounds: tuple[int, ...]
     step: int
+    breaks: int | None = None
 
     @property
     def programme(self) -> Programme:
@@ -146,7 +164,7 @@ def stretches(scanned: Iterable[tuple[Segment, Scan]]) -> Iterator[Stretch]:
     """Put together what runs on: the clock without a jump, the programme alike. Nothing joins what broke off."""
     run: list[tuple[Segment, Scan]] = []
     for segment, found in scanned:
-        if run and not _runs_on(*run[-1], found):
+        if run and not _runs_on(run[-1][1], found):
             yield _stretch(run)
             run = []
         run.append((segment, found))
@@ -154,8 +172,8 @@ def stretches(scanned: Iterable[tuple[Segment, Scan]]) -> Iterator[Stretch]:
         yield _stretch(run)
 
 
-def _runs_on(segment: Segment, before: Scan, after: Scan) -> bool:
-    if segment.type is SegmentType.PARTIAL or kinds(before.programme) != kinds(after.programme):
+def _runs_on(before: Scan, after: Scan) -> bool:
+    if before.breaks is not None or kinds(before.programme) != kinds(after.programme):
         return False
     gap = distance(int(before.dts[-1]), int(after.dts[0]))
     longest = max(_steps(before.dts).max(initial=0), _steps(after.dts).max(initial=0))
@@ -184,4 +202,7 @@ def _stretch(run: Sequence[tuple[Segment, Scan]]) -> Stretch:
     all_pts = np.concatenate(pts)
     steps = np.diff(np.sort(all_pts))
     step = int(np.median(steps)) if len(steps) else _SLOWEST_STEP
-    return Stretch(tuple(segment for segment, _ in run), scans, all_pts, np.concatenate(dts), bounds, step)
+    ends = scans[-1]
+    breaks = None if ends.breaks is None else ends.breaks + int(pts[-1][0] - ends.pts[0])
+    segments = tuple(segment for segment, _ in run)
+    return Stretch(segments, scans, all_pts, np.concatenate(dts), bounds, step, breaks)

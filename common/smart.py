@@ -3,31 +3,37 @@
 import asyncio
 import os
 from bisect import insort
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+import structlog
 
 from common.cuts import SplicePlan, plan_splice
 from common.dateutil import format_utc
 from common.encode_slots import encode_slot
 from common.encoding import EncodingError, VideoFormat, input_url, like_source
-from common.ffmpeg import FfmpegError, find_ffmpeg, stream
+from common.ffmpeg import find_ffmpeg, stream
 from common.formats import read_formats
 from common.nal import Picture, free_parameter_set
 from common.pes import read_pes
 from common.pieces import CannotSpliceError, Encode, Piece
 from common.remux import as_transport
 from common.scan import Scan, Stretch, kinds, scan, stretches
-from common.segments import Segment
+from common.segments import Segment, SegmentType
 from common.splice import Group, Splicer, Unit, decodable, open_group, read_pictures
 from common.ticks import TICKS, steady_rate
 from common.transport import PACKET_BYTES, Packets, TransportError, as_packets, read_headers
 from common.waits import in_thread
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
 
 # What lies around a range is looked at too: pictures that those in it need, and sound that runs ahead or lags behind.
 CONTEXT = timedelta(seconds=20)
@@ -46,24 +52,31 @@ _PATIENCE_SECONDS = 60.0
 
 
 class UnreadableSegmentError(Exception):
-    """A segment that no cut can be made of; `segment` is the one."""
+    """A segment that no cut can be made of, and the reason in a sentence."""
 
     def __init__(self, segment: Segment, why: str) -> None:
         """Say which, and why."""
         super().__init__(f"The segment {segment.hour}/{segment.name} cannot be cut. {why}")
         self.segment = segment
+        self.reason = why
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
     """What a video takes from a recording: from `start` to before `end`, both aware UTC.
 
-    `segments` are those that cover it and, as far as they are there, CONTEXT before and after.
+    `segments` are those that cover it and, as far as they are there, CONTEXT before and after. With `allow_holes`,
+    those that cannot be read are left out, and one that is not all there goes in as far as it goes.
     """
 
     start: datetime
     end: datetime
     segments: tuple[Segment, ...]
+    allow_holes: bool = False
+
+    def needs(self, segment: Segment) -> bool:
+        """Tell whether it must not be left out."""
+        return not self.allow_holes and segment.start < self.end and segment.end > self.start
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +95,26 @@ class Reading:
         except TransportError as error:
             raise UnreadableSegmentError(segment, str(error)) from error
 
-    def scan(self, segment: Segment) -> Scan:
-        """Read what a cut must know of a segment. Raises as `packets` does."""
+    def stretches(self, wanted: Range) -> list[Stretch]:
+        """Look at the segments of a range: what of them runs on. Raises as `packets` does for what is needed."""
+        return list(stretches(self._scanned(wanted)))
+
+    def _scanned(self, wanted: Range) -> Iterator[tuple[Segment, Scan]]:
+        for segment in wanted.segments:
+            try:
+                yield segment, self._scan(segment, whole=wanted.needs(segment))
+            except UnreadableSegmentError as error:
+                if wanted.needs(segment):
+                    raise
+                log.warning("segment_left_out", segment=f"{segment.hour}/{segment.name}", reason=error.reason)
+
+    def _scan(self, segment: Segment, *, whole: bool) -> Scan:
+        path = self.path(segment)
+        cut_short = path.suffix == ".ts" and _ends_within_packet(path)
+        if whole and cut_short:
+            raise UnreadableSegmentError(segment, "It is cut short.")
         try:
-            return scan(self.packets(segment))
+            return scan(self.packets(segment), broken_off=cut_short or segment.type is SegmentType.PARTIAL)
         except TransportError as error:
             raise UnreadableSegmentError(segment, str(error)) from error
 
@@ -98,12 +127,15 @@ class Reading:
         return read_pictures(self.group(stretch, range(number, number + 1)))
 
 
+def _ends_within_packet(path: Path) -> bool:
+    with path.open("rb") as file:
+        begins = file.read(1) == b"G"  # else there is something before the first packet
+        return begins and file.seek(0, os.SEEK_END) % PACKET_BYTES > 0
+
+
 def plan(reading: Reading, ranges: Sequence[Range]) -> SplicePlan:
-    """Look at all segments of a cut and plan it. Blocks. Raises as `plan_splice` and `Reading.scan` do."""
-    scanned = [
-        (wanted.start, wanted.end, list(stretches((segment, reading.scan(segment)) for segment in wanted.segments)))
-        for wanted in ranges
-    ]
+    """Look at all segments of a cut and plan it. Blocks. Raises as `plan_splice` and `Reading.stretches` do."""
+    scanned = [(wanted.start, wanted.end, reading.stretches(wanted)) for wanted in ranges]
     planned = plan_splice(scanned, reading.pictures)
     _check_alike(reading, planned)
     return planned
@@ -147,8 +179,8 @@ def _shape(picture: VideoFormat) -> tuple[str, int, int, str]:
 async def splice(reading: Reading, planned: SplicePlan, progress: Done | None = None) -> AsyncGenerator[Packets, None]:
     """Make the video, in parts as they become ready.
 
-    Raises FfmpegError, UnreadableSegmentError or OSError; CannotSpliceError if pictures were encoded otherwise than
-    was asked for.
+    Raises FfmpegError, UnreadableSegmentError or OSError, and CannotSpliceError if pictures turn out to be damaged or
+    were encoded otherwise than was asked for.
     """
     splicer = Splicer(planned.pieces[0].stretch.programme, planned.lead)
     written, whole = 0, sum(piece.last - piece.first for piece in planned.pieces)
@@ -169,16 +201,41 @@ async def _piece(reading: Reading, splicer: Splicer, piece: Piece) -> AsyncGener
     async with aclosing(_apart(reading, splicer, piece, head, parts)) as written:
         async for packets in written:
             yield packets, 0
-    for number in piece.whole:
-        segment = piece.stretch.segments[number]
-        packets = await in_thread(reading.packets, segment)
-        yield await in_thread(splicer.whole, piece, number, packets), number - piece.first + 1
+    async with aclosing(_ahead(_retimed(splicer, piece, _ahead(_contents(reading, piece))))) as retimed:
+        async for packets, number in retimed:
+            yield packets, number - piece.first + 1
     if not piece.whole or piece.whole.stop == piece.last:
         return
     tail = range(piece.whole.stop, piece.last)
     async with aclosing(_apart(reading, splicer, piece, tail, [piece.tail])) as written:
         async for packets in written:
             yield packets, tail.start - piece.first
+
+
+async def _contents(reading: Reading, piece: Piece) -> AsyncGenerator[tuple[Packets, int], None]:
+    for number in piece.whole:
+        yield await in_thread(reading.packets, piece.stretch.segments[number]), number
+
+
+async def _retimed(
+    splicer: Splicer, piece: Piece, contents: AsyncGenerator[tuple[Packets, int], None]
+) -> AsyncGenerator[tuple[Packets, int], None]:
+    async with aclosing(contents):
+        async for packets, number in contents:
+            yield await in_thread(splicer.whole, piece, number, packets), number
+
+
+async def _ahead(source: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    """Give what a source gives; while one is being used, the next is made."""
+    async with aclosing(source):
+        following = asyncio.ensure_future(anext(source, None))
+        try:
+            while (item := await following) is not None:
+                following = asyncio.ensure_future(anext(source, None))
+                yield item
+        finally:
+            following.cancel()
+            await asyncio.wait({following})
 
 
 async def _apart(
@@ -202,7 +259,7 @@ async def _apart(
                 else:
                     yield await in_thread(_write_until, splicer, units, unit)
             if done != len(part.pts):
-                raise FfmpegError(f"ffmpeg encoded {done} of {len(part.pts)} pictures", 0, "")
+                raise CannotSpliceError("Near an end there are pictures that cannot be decoded.")
     yield await in_thread(_write_until, splicer, units, None)
 
 

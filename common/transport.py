@@ -30,7 +30,7 @@ _HAS_PCR, _DISCONTINUITY = 0x10, 0x80
 _LENGTH_WITH_PCR = 7
 
 # Streams whose PES have no header beyond the length (§2.4.3.7, table 2-21): padding, maps, directories and the like.
-_BARE_STREAMS = (0xBC, 0xBE, 0xBF, 0xF0, 0xF1, 0xF2, 0xF8, 0xFF)
+_BARE_STREAMS = np.isin(np.arange(256), (0xBC, 0xBE, 0xBF, 0xF0, 0xF1, 0xF2, 0xF8, 0xFF))
 
 
 class TransportError(ValueError):
@@ -120,7 +120,7 @@ def pes_starts(packets: Packets, headers: Headers, pid: int) -> PesStarts:
     if int(at.max()) + _PTS_AT > PACKET_BYTES:
         raise TransportError("The header of a PES is split over packets.")
     head = packets[rows[:, None], np.minimum(at[:, None] + np.arange(_STAMPS_END), PACKET_BYTES - 1)]
-    begins = (head[:, 0] == 0) & (head[:, 1] == 0) & (head[:, 2] == 1) & ~np.isin(head[:, 3], _BARE_STREAMS)
+    begins = (head[:, 0] == 0) & (head[:, 1] == 0) & (head[:, 2] == 1) & ~_BARE_STREAMS[head[:, 3]]
     has_pts = begins & (head[:, _FLAGS_AT] & 0x80 != 0)
     has_dts = has_pts & (head[:, _FLAGS_AT] & 0x40 != 0)
     if bool((at + np.where(has_dts, _STAMPS_END, np.where(has_pts, _DTS_AT, 0)) > PACKET_BYTES).any()):
@@ -206,9 +206,9 @@ def redirect(packets: Packets, headers: Headers, pids: Mapping[int, int], room: 
     table = np.full(1 << 13, -1, np.int32)
     table[list(pids)] = list(pids.values())
     new = table[headers.pid]
-    known = new >= 0
-    kept: Packets = np.empty((room + int(known.sum()), PACKET_BYTES), np.uint8)
-    np.compress(known, packets, axis=0, out=kept[room:])
+    known = np.flatnonzero(new >= 0)
+    kept: Packets = np.empty((room + len(known), PACKET_BYTES), np.uint8)
+    np.take(packets, known, axis=0, out=kept[room:], mode="clip")  # the other modes would copy twice
     new = new[known]
     if any(old != now for old, now in pids.items()):
         kept[room:, 1] = kept[room:, 1] & 0xE0 | (new >> 8).astype(np.uint8)

@@ -1,8 +1,8 @@
 """The route that gives a piece of the recording away as a video."""
 
 import asyncio
-from collections.abc import Callable
-from contextlib import aclosing
+from collections.abc import Callable, Iterator
+from contextlib import aclosing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -71,8 +71,15 @@ def _headers(order: Order, container: Container = Container.MPEGTS) -> dict[str,
 
 async def _planned(work: Callable[[Store, FactsStore, Order], T], request: web.Request, order: Order) -> T:
     """Look up what a cut needs, with an answer for whatever is wrong with it."""
-    try:
+    with _answered():
         return await off_loop(lambda: work(request.app[STORE], request.app[FACTS], order))
+
+
+@contextmanager
+def _answered() -> Iterator[None]:
+    """Turn what is wrong with what is asked for into an answer that says so."""
+    try:
+        yield
     except ContainsHolesError as error:
         raise RequestError(f"{error} Add allow_holes=true to leave out what is missing.", status=406) from error
     except NothingRecordedError as error:
@@ -162,5 +169,6 @@ async def _send_smart(request: web.Request, order: Order) -> web.StreamResponse:
         return web.Response(headers=_headers(order))
     with TemporaryDirectory(prefix="respool-cut-", ignore_cleanup_errors=True) as folder:
         path = Path(folder) / "cut.ts"
-        made = await make_smart(gathered, order, Container.MPEGTS, path)
+        with _answered():
+            made = await make_smart(gathered, order, Container.MPEGTS, path)
         return await send_file(request, path, {**_headers(order), "X-Made-As": made.kind.value})

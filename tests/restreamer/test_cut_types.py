@@ -107,3 +107,68 @@ async def test_wrong_transitions_are_refused(
     async with client.get(address.with_query([*query, *(("transition", each) for each in transitions)])) as answer:
         assert answer.status == status
         assert (await answer.json())["error"].startswith(sentence)
+
+
+# Damage ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def damaged(source: Source, tmp_path: Path) -> AsyncIterator[tuple[Source, URL]]:
+    """Serve a copy of the recording of which a segment holds nothing that can be read."""
+    copy = source.copy(tmp_path / "copy")
+    copy.change(3, lambda content: bytes(len(content)))
+    async with serving(make_app(copy.store), "127.0.0.1", 0) as port:
+        yield copy, URL(f"http://127.0.0.1:{port}/cut/{source.channel}/{source.quality}.ts")
+
+
+@pytest.mark.parametrize("kind", ["fast", "smart"])
+async def test_a_segment_that_cannot_be_read_is_named(
+    client: ClientSession, damaged: tuple[Source, URL], kind: str
+) -> None:
+    """A cut with such a one is a 406 that names it; with holes allowed, the video has all the rest."""
+    source, address = damaged
+    start, end = moments(source, 4.7, 8.6)
+    query = {"type": kind, "start": start.isoformat(), "end": end.isoformat()}
+    async with client.get(address % query) as answer:
+        assert answer.status == 406
+        segment = source.segments[3]
+        assert (await answer.json())["error"] == (
+            f"The segment {segment.hour}/{segment.name} cannot be cut. It holds no packets of MPEG-TS. "
+            "Add allow_holes=true to leave it out."
+        )
+    async with client.get(address % {**query, "allow_holes": "true"}) as answer:
+        assert answer.status == 200
+        seen = read(await answer.read())
+    left = [number for number in source.between(start, end) if source.frames[number].segment != 3]
+    assert_numbers(seen, left)
+
+
+@pytest.mark.parametrize("kind", ["rough", "fast", "smart", "mpegts", "webm"])
+@pytest.mark.parametrize(
+    ("start", "end", "holes", "status"),
+    [
+        (4.0, 4.0, False, 400),
+        (5.0, 4.0, False, 400),
+        (60.0, 62.0, False, 406),
+        (60.0, 62.0, True, 404),
+        (1e9, 1e9 + 5, True, 404),
+    ],
+    ids=["empty", "reversed", "all hole", "all hole, allowed", "in the future"],
+)
+async def test_ranges_of_nothing_are_refused(
+    client: ClientSession,
+    address: URL,
+    source: Source,
+    kind: str,
+    start: float,
+    end: float,
+    *,
+    holes: bool,
+    status: int,
+) -> None:
+    """Whatever the type, nothing is not made a video of, and a sentence says so."""
+    begin, stop = moments(source, start, end)
+    query = {"type": kind, "start": begin.isoformat(), "end": stop.isoformat(), "allow_holes": str(holes).lower()}
+    async with client.get(address % query) as answer:
+        assert answer.status == status
+        assert (await answer.json())["error"].endswith(".")

@@ -1,0 +1,255 @@
+"""Cuts of recordings that are damaged, and cuts that something ends midway: what decodes, or an error and no file."""
+
+import asyncio
+import errno
+import hashlib
+import os
+import resource
+import signal
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from checks import assert_in_sync, assert_numbers, assert_steady
+from common.coverage import ContainsHolesError
+from common.cuts import CutType, NothingRecordedError, VideoRange
+from common.cutting import Made, Order, gather, make_smart
+from common.encoding import Container
+from common.ffmpeg import FfmpegError
+from common.sidecar import FactsStore
+from common.smart import UnreadableSegmentError
+from common.waits import in_thread
+from marked import SourceKind
+from seen import Seen, read
+from source import Source, make_source
+
+# The segment that is damaged; of the pictures, those of a range around it.
+MIDDLE = 3
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("sources")
+
+
+@pytest.fixture
+def source(folder: Path, tmp_path: Path) -> Source:
+    """Give a recording that may be damaged."""
+    return make_source(folder, SourceKind(b_frames=3)).copy(tmp_path / "copy")
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    """Give a name for the video in a folder that is empty."""
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out" / "video.ts"
+
+
+def second(source: Source, number: float) -> datetime:
+    return source.start + timedelta(seconds=number)
+
+
+def around(source: Source) -> VideoRange:
+    """Give a range that begins and ends inside of other segments than the damaged one."""
+    return VideoRange(second(source, 4.7), source.segments[MIDDLE + 1].start + timedelta(seconds=0.5))
+
+
+async def cut(source: Source, output: Path, wanted: VideoRange, *, allow_holes: bool = False) -> Made:
+    """Make the cut; see that nothing of the store is touched and, should it fail, that no file is left."""
+    order = Order(source.channel, source.quality, (wanted,), allow_holes)
+    before, store = digests(source.base), source.store
+    try:
+        gathered = await in_thread(gather, store, FactsStore(store), order)
+        return await make_smart(gathered, order, Container.MPEGTS, output)
+    finally:
+        assert digests(source.base) == before, "the store was touched"
+        assert [path.name for path in output.parent.iterdir()] in ([], [output.name])
+
+
+def digests(base: Path) -> dict[Path, str]:
+    """Tell what each file holds; the caches are none of the recording."""
+    files = [path for path in base.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def numbers(source: Source, wanted: VideoRange, *, without: int) -> list[int]:
+    """Give the pictures of a range but for those of a segment."""
+    return [number for number in source.between(*wanted) if source.frames[number].segment != without]
+
+
+def assert_sound(output: Path, source: Source) -> Seen:
+    """Check what holds for any cut: its times run on, and its sound keeps to its pictures."""
+    seen = read(output)
+    assert not seen.errors
+    assert_steady(seen)
+    assert_in_sync(seen, source)
+    return seen
+
+
+@pytest.mark.parametrize("damage", ["empty", "noise", "dropped"])
+async def test_what_cannot_be_read_is_left_out_if_holes_are_allowed(source: Source, output: Path, damage: str) -> None:
+    """Refused, the segment is named; allowed, the video has all the rest, without a gap in its times."""
+    wanted = around(source)
+    match damage:
+        case "empty":
+            source.empty(MIDDLE)
+        case "noise":
+            source.change(MIDDLE, lambda content: bytes(len(content)))
+        case _:
+            source.drop(MIDDLE)
+    missing = ContainsHolesError if damage == "dropped" else UnreadableSegmentError
+    with pytest.raises(missing) as refused:
+        await cut(source, output, wanted)
+    if isinstance(refused.value, UnreadableSegmentError):
+        assert refused.value.segment == source.segments[MIDDLE]
+    assert not output.exists()
+    with capture_logs() as logs:
+        made = await cut(source, output, wanted, allow_holes=True)
+    assert (made.kind, made.reason) == (CutType.SMART, None)
+    assert_numbers(assert_sound(output, source), numbers(source, wanted, without=MIDDLE))
+    left_out = [event["segment"] for event in logs if event["event"] == "segment_left_out"]
+    segment = source.segments[MIDDLE]
+    assert left_out == ([] if damage == "dropped" else [f"{segment.hour}/{segment.name}"])
+
+
+@pytest.mark.parametrize(("damage", "share"), [("truncated", 0.72), ("partial", 0.5)])
+async def test_what_is_not_all_there_goes_in_as_far_as_it_goes(
+    source: Source, output: Path, damage: str, share: float
+) -> None:
+    """Refused without holes; with them, the video has all pictures up to where picture or sound break off."""
+    wanted = around(source)
+    if damage == "partial":
+        source = source.break_off(MIDDLE, share)
+    else:
+        source.truncate(MIDDLE, share)
+    with pytest.raises((UnreadableSegmentError, ContainsHolesError)):
+        await cut(source, output, wanted)
+    made = await cut(source, output, wanted, allow_holes=True)
+    assert (made.kind, made.reason) == (CutType.SMART, None)
+    found = assert_sound(output, source).numbers
+    all_of_it, least = source.between(*wanted), numbers(source, wanted, without=MIDDLE)
+    known = len([number for number in found if source.frames[number].segment == MIDDLE])
+    first = next(number for number in all_of_it if source.frames[number].segment == MIDDLE)
+    assert known > 5
+    assert found == sorted([*least, *range(first, first + known)])
+
+
+async def test_damage_outside_of_a_range_is_no_harm(source: Source, output: Path) -> None:
+    """A segment that cannot be read, beside a range, is not asked for."""
+    source.empty(MIDDLE)
+    wanted = VideoRange(source.at(20), source.segments[MIDDLE].start - timedelta(seconds=0.5))
+    made = await cut(source, output, wanted)
+    assert made.kind is CutType.SMART
+    assert_numbers(assert_sound(output, source), source.between(*wanted))
+
+
+async def test_changed_bytes_leave_a_video_of_the_same_length(source: Source, output: Path) -> None:
+    """Damage within pictures and sound goes into the video, or it is encoded anew; it never ends the cut."""
+    source.corrupt(MIDDLE)
+    wanted = around(source)
+    await cut(source, output, wanted, allow_holes=True)
+    assert abs(len(read(output).pictures) - len(source.between(*wanted))) <= 30
+
+
+@pytest.mark.parametrize(
+    ("begin", "end"), [(60.0, 70.0), (-20.0, -10.0), (86_400.0 * 365 * 30, 86_400.0 * 365 * 30 + 5)]
+)
+async def test_a_range_of_which_nothing_is_there_is_refused(
+    source: Source, output: Path, begin: float, end: float
+) -> None:
+    """Before, after and in the future: nothing is recorded, whether holes are allowed or not."""
+    wanted = VideoRange(source.start + timedelta(seconds=begin), source.start + timedelta(seconds=end))
+    with pytest.raises(NothingRecordedError):
+        await cut(source, output, wanted, allow_holes=True)
+    with pytest.raises(ContainsHolesError):
+        await cut(source, output, wanted)
+
+
+async def test_a_range_without_a_picture_is_refused(source: Source, output: Path) -> None:
+    """A range that is empty, reversed or between two pictures holds nothing."""
+    moment = source.at(30.5)
+    with pytest.raises(NothingRecordedError):
+        await cut(source, output, VideoRange(moment, moment))
+    with pytest.raises(NothingRecordedError):
+        await cut(source, output, VideoRange(moment, moment + timedelta(milliseconds=1)))
+    with pytest.raises((NothingRecordedError, ValueError)):
+        await cut(source, output, VideoRange(moment, moment - timedelta(seconds=1)))
+
+
+# What ends a cut midway -----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Let no file of this process grow beyond a size, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+
+
+async def test_a_disk_that_is_full_leaves_no_file(source: Source, output: Path) -> None:
+    """The spool is removed when it cannot grow any more."""
+    with largest_file(50_000), pytest.raises(OSError, match="File too large") as refused:
+        await cut(source, output, around(source))
+    assert refused.value.errno == errno.EFBIG
+
+
+def program(path: Path, text: str) -> Path:
+    """Write an ffmpeg of our own."""
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
+async def test_an_ffmpeg_that_is_killed_leaves_no_file(
+    source: Source, output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed when it has read a part of what it was fed, it ends the cut with an error."""
+    killed = program(tmp_path / "ffmpeg", "kill -9 $$")
+    monkeypatch.setenv("RESPOOL_FFMPEG", str(killed))
+    with pytest.raises(FfmpegError, match="-9"):
+        await cut(source, output, around(source))
+    assert not output.exists()
+
+
+async def test_a_cut_that_is_cancelled_leaves_no_process_and_no_file(
+    source: Source, output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cancelled while ffmpeg is at work, it takes that with it."""
+    fifo = tmp_path / "started"
+    os.mkfifo(fifo)
+    monkeypatch.setenv("RESPOOL_FFMPEG", str(program(tmp_path / "ffmpeg", f"echo $$ > {fifo}; exec sleep 1000")))
+    cutting = asyncio.create_task(cut(source, output, around(source)))
+    pid = int(await in_thread(fifo.read_text))
+    cutting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await cutting
+    assert not Path(f"/proc/{pid}").exists()
+    assert list(output.parent.iterdir()) == []
+
+
+async def test_a_cut_that_is_cancelled_while_it_copies_leaves_no_file(source: Source, output: Path) -> None:
+    """Cancelled between two segments, it leaves nothing."""
+    order = Order(source.channel, source.quality, (VideoRange(source.start, source.end),))
+    gathered = gather(source.store, FactsStore(source.store), order)
+    reached: list[float] = []
+
+    def progress(done: float) -> None:
+        reached.append(done)
+        if 0 < done < 1 and (task := asyncio.current_task()) is not None:
+            task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.create_task(make_smart(gathered, order, Container.MPEGTS, output, progress))
+    assert reached
+    assert list(output.parent.iterdir()) == []
