@@ -5,7 +5,7 @@ Told of a picture is what a cut must know: whether a decoder can begin with it, 
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 _START_CODE = b"\0\0\1"
@@ -16,6 +16,9 @@ _ZERO = b"\0"
 _AVC_SLICES = range(1, 6)
 _AVC_IDR, _AVC_SEI, _AVC_SPS, _AVC_PPS, _AVC_DELIMITER = 5, 6, 7, 8, 9
 _RECOVERY_POINT = 6
+
+# More of a slice than says where its picture stands.
+_SLICE_BYTES = 512
 
 _HEVC_PICTURES = range(32)
 _HEVC_IRAP, _HEVC_CRA = range(16, 24), 21
@@ -47,12 +50,14 @@ class Entry(Enum):
 class Picture:
     """A coded picture; `parameters` are the parameter sets that come with it, start codes included.
 
-    `leading`: it is shown before the entry that it follows and needs what came before that (H.265 RASL).
+    `leading`: it is shown before the entry that it follows and needs what came before that (H.265 RASL). `slice`: the
+    first bytes of its first slice, of H.264.
     """
 
     entry: Entry
     parameters: bytes
     leading: bool = False
+    slice: bytes = field(default=b"", compare=False, repr=False)
 
 
 def units(data: bytes) -> Iterator[bytes]:
@@ -88,7 +93,7 @@ def _avc_picture(data: bytes) -> Picture:
             recovers = recovers or _recovers_at_once(unit)
         elif kind in _AVC_SLICES:
             entry = Entry.CLOSED if kind == _AVC_IDR else Entry.OPEN if recovers else Entry.NONE
-            return Picture(entry, b"".join(parameters))
+            return Picture(entry, b"".join(parameters), slice=unit[:_SLICE_BYTES])
     return Picture(Entry.NONE, b"".join(parameters))
 
 

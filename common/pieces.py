@@ -3,10 +3,12 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import chain, takewhile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from common.alignment import Alignment, align, stands_alone
 from common.nal import Entry, Picture
 from common.scan import Stretch
 from common.ticks import TICKS
@@ -14,6 +16,9 @@ from common.transport import Times
 
 # No more than this is encoded at an end of a piece that is copied otherwise: then it were hardly copied at all.
 _LONGEST_ENCODE = 30 * TICKS
+
+# So many pictures after one may tell of those before it.
+_LOOKS_AHEAD = 64
 
 # A packet of sound may hold so much from its time on, and lie so far from the pictures that it belongs to.
 _LONGEST_SOUND_PES = 2 * TICKS
@@ -27,13 +32,16 @@ class CannotSpliceError(ValueError):
 class Encode:
     """Pictures that are encoded again: the times at which they are shown, in that order, and are decoded.
 
-    `opened` and `closed` bound the pictures, in decode order, from which a decoder makes them.
+    `opened` and `closed` bound the pictures, in decode order, from which a decoder makes them. `alignment`: how they
+    are placed so that copying can begin with a picture of H.264 that is no IDR. Those that it leads are the last ones
+    shown, and are decoded where they were.
     """
 
     pts: Times
     dts: Times
     opened: int
     closed: int
+    alignment: Alignment | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,18 +102,19 @@ def plan_piece(stretch: Stretch, low: int, high: int, pictures_of: PicturesOf, *
     """
     if stretch.programme.video is None:
         return _sound_piece(stretch, low, high)
-    entry_of = _entries(stretch, pictures_of)
+    picture_of = _pictures(stretch, pictures_of)
+    entry_of = _entries(picture_of)
     found = _shown(stretch, low, high, entry_of)
     if found is None:
         return None
     shown, opened = found
-    key = _first_copied(stretch, shown, opened, entry_of, begins=begins)
+    key = _first_copied(stretch, shown, opened, picture_of, begins=begins)
     if key is None:
         encode = _all(stretch, shown, opened)
         if encode.pts[-1] - encode.pts[0] > _LONGEST_ENCODE:
             raise CannotSpliceError("For too long a time no picture comes with which copying could begin.")
         return _put_together(stretch, shown, encode, range(0), None)
-    head = _head(stretch, shown, opened, key)
+    head = _head(stretch, shown, opened, key, _alignment(stretch, shown, key, picture_of))
     stop = _copied_until(stretch, shown, key)
     return _put_together(stretch, shown, head, range(key, stop), _tail(stretch, shown, key, stop, entry_of))
 
@@ -118,7 +127,7 @@ def plan_decoded(stretch: Stretch, low: int, high: int, pictures_of: PicturesOf)
     if stretch.programme.video is None:
         piece = _sound_piece(stretch, low, high)
     else:
-        found = _shown(stretch, low, high, _entries(stretch, pictures_of))
+        found = _shown(stretch, low, high, _entries(_pictures(stretch, pictures_of)))
         encode = None if found is None else _all(stretch, *found)
         piece = None if found is None else _put_together(stretch, found[0], encode, range(0), None)
     return None if piece is None else replace(piece, whole=range(piece.first, piece.last))
@@ -151,7 +160,7 @@ def plan_encode(stretch: Stretch, shown: NDArray[np.intp], pictures_of: Pictures
 
     `dts` are the times at which they are shown.
     """
-    opened = _entry_before(stretch, shown, _entries(stretch, pictures_of))
+    opened = _entry_before(stretch, shown, _entries(_pictures(stretch, pictures_of)))
     times = np.sort(stretch.pts[shown])
     return None if opened is None else Encode(times, times, opened, int(shown.max()) + 1)
 
@@ -165,14 +174,18 @@ def segments_around(stretch: Stretch, opened: int, shown: NDArray[np.intp]) -> t
     return first, min(len(stretch.segments), stretch.segment_of(int(shown.max())) + 2)
 
 
-def _entries(stretch: Stretch, pictures_of: PicturesOf) -> Callable[[int], Entry]:
+def _pictures(stretch: Stretch, pictures_of: PicturesOf) -> Callable[[int], Picture]:
     pictures = cache(lambda number: pictures_of(stretch, number))
 
-    def entry_of(index: int) -> Entry:
+    def picture_of(index: int) -> Picture:
         number = stretch.segment_of(index)
-        return pictures(number)[index - stretch.bounds[number]].entry
+        return pictures(number)[index - stretch.bounds[number]]
 
-    return entry_of
+    return picture_of
+
+
+def _entries(picture_of: Callable[[int], Picture]) -> Callable[[int], Entry]:
+    return lambda index: picture_of(index).entry
 
 
 def _entry_before(stretch: Stretch, shown: NDArray[np.intp], entry_of: Callable[[int], Entry]) -> int | None:
@@ -183,35 +196,89 @@ def _entry_before(stretch: Stretch, shown: NDArray[np.intp], entry_of: Callable[
 
 
 def _first_copied(
-    stretch: Stretch, shown: NDArray[np.intp], opened: int, entry_of: Callable[[int], Entry], *, begins: bool
+    stretch: Stretch, shown: NDArray[np.intp], opened: int, picture_of: Callable[[int], Picture], *, begins: bool
 ) -> int | None:
-    """Find the picture with which copying can begin."""
+    """Find the picture with which copying can begin, best one of which nobody can tell that it was not the first."""
+    possible: int | None = None
     first = int(stretch.pts[shown].min())
     wanted = set(shown.tolist())
     for at in range(opened, int(shown.max()) + 1):
         if stretch.dts[at] - first > _LONGEST_ENCODE:
-            return None
-        if at in wanted and _can_follow(stretch, entry_of(at), begins=begins and stretch.pts[at] == first):
-            return at
-    return None
-
-
-def _can_follow(stretch: Stretch, entry: Entry, *, begins: bool) -> bool:
-    """Tell whether copying can begin with a picture, after others unless the video `begins` with it."""
-    video = stretch.programme.video
-    if entry is Entry.OPEN:
+            break
+        entry = picture_of(at).entry if at in wanted else Entry.NONE
         # of HEVC a decoder can be told that a sequence has ended before it
-        return begins or (video is not None and video.video == "hevc")
-    return entry is Entry.CLOSED
+        if entry is Entry.CLOSED or (entry is Entry.OPEN and _codec(stretch) == "hevc"):
+            return at
+        if entry is Entry.OPEN:
+            is_first = begins and stretch.pts[at] == first
+            if _alignment(stretch, shown, at, picture_of) or (is_first and _stands_alone(stretch, at, picture_of)):
+                return at
+            possible = at if is_first else possible
+    return possible
 
 
-def _head(stretch: Stretch, shown: NDArray[np.intp], opened: int, key: int) -> Encode | None:
+def _stands_alone(stretch: Stretch, key: int, picture_of: Callable[[int], Picture]) -> bool:
+    if _codec(stretch) != "h264":
+        return True
+    following, leading = _following(stretch, key, picture_of)
+    return stands_alone(following, _parameters(stretch, key, picture_of), leading)
+
+
+def _codec(stretch: Stretch) -> str | None:
+    video = stretch.programme.video
+    return video.video if video else None
+
+
+def _alignment(
+    stretch: Stretch, shown: NDArray[np.intp], key: int, picture_of: Callable[[int], Picture]
+) -> Alignment | None:
+    """Find how what is shown before a picture of H.264 that is no IDR can be encoded so that it can follow."""
+    if _codec(stretch) != "h264" or picture_of(key).entry is not Entry.OPEN:
+        return None
+    following, leading = _following(stretch, key, picture_of)
+    led = [key + at for at in leading]
+    before = shown[shown < key]
+    first = stretch.pts[[key, *led]].min()
+    if not len(before) or stretch.pts[before].max() > first or not np.isin(led, shown).all():
+        return None
+    if len(before) + len(led) < (stretch.pts[shown] < stretch.pts[key]).sum():
+        return None  # more is shown before it
+    return align(following, _parameters(stretch, key, picture_of), leading, len(before))
+
+
+def _following(
+    stretch: Stretch, key: int, picture_of: Callable[[int], Picture]
+) -> tuple[Sequence[Picture], Sequence[int]]:
+    """Give an entry and what comes until the next one, and which of these it leads, in the order shown."""
+    later = range(key + 1, min(len(stretch.pts), key + _LOOKS_AHEAD))
+    following = [picture_of(key), *takewhile(lambda picture: picture.entry is Entry.NONE, map(picture_of, later))]
+    pts = stretch.pts[key : key + len(following)]
+    leading = np.flatnonzero(pts < pts[0])
+    return following, leading[np.argsort(pts[leading])].tolist()
+
+
+def _parameters(stretch: Stretch, index: int, picture_of: Callable[[int], Picture]) -> bytes:
+    """Find the parameter sets that hold for a picture."""
+    number = stretch.segment_of(index)
+    near = (picture_of(at).parameters for at in range(index, stretch.bounds[number] - 1, -1))
+    heads = (stretch.scans[at].head.parameters for at in range(number, -1, -1))
+    return next(filter(None, chain(near, heads)), b"")
+
+
+def _head(
+    stretch: Stretch, shown: NDArray[np.intp], opened: int, key: int, alignment: Alignment | None
+) -> Encode | None:
     before = shown[stretch.pts[shown] < stretch.pts[key]]
     if not len(before):
         return None
-    times = np.sort(stretch.pts[before])
+    times, until = np.sort(stretch.pts[before]), int(before.max()) + 1
+    if alignment is not None:
+        leading = before[before > key]
+        leading = leading[np.argsort(stretch.pts[leading])]
+        dts = np.concatenate([stretch.dts[key - alignment.before : key], stretch.dts[leading]])
+        return Encode(times, dts, opened, until, alignment)
     delay = stretch.pts[key] - stretch.dts[key]
-    return Encode(times, times - delay, opened, int(before.max()) + 1)
+    return Encode(times, times - delay, opened, until)
 
 
 def _copied_until(stretch: Stretch, shown: NDArray[np.intp], key: int) -> int:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from bisect import insort
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -192,7 +193,8 @@ def _shape(picture: VideoFormat) -> tuple[str, int, int, str]:
 async def splice(reading: Reading, planned: SplicePlan, progress: Done | None = None) -> AsyncGenerator[Packets, None]:
     """Make the video, in parts as they become ready.
 
-    Raises FfmpegError, UnreadableSegmentError or OSError, and CannotSpliceError if pictures turn out to be damaged.
+    Raises FfmpegError, UnreadableSegmentError or OSError, and CannotSpliceError if pictures turn out to be damaged or
+    were encoded otherwise than was asked for.
     """
     splicer = Splicer(planned.pieces[0].stretch.programme, planned.lead)
     written, whole = 0, sum(piece.last - piece.first for piece in planned.pieces)
@@ -264,9 +266,13 @@ async def _apart(
         async with aclosing(_encoded(partial(_prepare_encode, group, part))) as pictures:
             done = 0
             async for picture in pictures:
-                unit = splicer.encoded(piece, part, done, picture)
+                unit = await in_thread(splicer.encoded, piece, part, done, picture)
                 done += 1
-                yield await in_thread(_write_until, splicer, units, unit)
+                if part.alignment is not None and done > part.alignment.before:
+                    # decoded among those that are copied
+                    insort(units, unit, key=lambda each: each.time)
+                else:
+                    yield await in_thread(_write_until, splicer, units, unit)
             if done != len(part.pts):
                 raise CannotSpliceError("Near an end there are pictures that cannot be decoded.")
     yield await in_thread(_write_until, splicer, units, None)
@@ -336,7 +342,7 @@ def _prepare_encode(group: Group, part: Encode) -> _Encoding:
     first, last = int(part.pts[0]) - base, int(part.pts[-1]) - base
     command = [
         *(find_ffmpeg(), "-copyts", "-f", "mpegts", "-i", input_url(0), "-map", "0:v:0"),
-        *("-vf", f"select=between(pts\\,{first}\\,{last})", *_like(picture, group)),
+        *("-vf", f"select=between(pts\\,{first}\\,{last})", *_like(picture, group), *_aligned(part)),
         *("-f", "mpegts", "-muxdelay", "0", "-muxpreload", "0", "-mpegts_copyts", "1", "-flush_packets", "1", "pipe:1"),
     ]
     return _Encoding(command, [content])
@@ -354,6 +360,14 @@ def rate_of(stretch: Stretch) -> Fraction | None:
     steps = np.diff(np.sort(stretch.pts))
     steady = len(steps) > 0 and int(steps.max() - steps.min()) <= _JITTER
     return steady_rate(stretch.pts.tolist()) if steady else None
+
+
+def _aligned(part: Encode) -> list[str]:
+    """The arguments with which what is encoded can be aligned with what is copied after it."""
+    if part.alignment is None:
+        return []
+    forced = "+".join(f"eq(n,{at})" for at in part.alignment.keys)
+    return ["-force_key_frames", f"expr:{forced}"]
 
 
 def _whole_pictures(data: bytes, *, ended: bool) -> tuple[list[bytes], bytes]:

@@ -11,11 +11,13 @@ from itertools import chain
 
 import numpy as np
 
+from common.alignment import Aligner
+from common.avc import AvcError
 from common.blends import Blend, Part
 from common.crossfades import Crossfade, plan_crossfade
 from common.nal import HEVC_END_OF_SEQUENCE, Entry, Picture, begin_of_picture, read_picture, with_parameters
 from common.pes import Pes, pcr_packet, read_pes, write_pes
-from common.pieces import Encode, Piece
+from common.pieces import CannotSpliceError, Encode, Piece
 from common.programme import Elementary, Programme, programme_packets
 from common.scan import Stretch
 from common.sound_track import SoundTrack
@@ -197,6 +199,7 @@ class Splicer:
     _tracks: dict[int, _Track] = field(default_factory=dict)
     _lag: int | None = None
     _tables_due: int = 0
+    _aligner: Aligner | None = None
 
     def __post_init__(self) -> None:
         self.programme = replace(self.programme, pcr_pid=_main(self.programme).pid)
@@ -301,7 +304,17 @@ class Splicer:
         return payload
 
     def encoded(self, piece: Piece, part: Encode, index: int, picture: bytes) -> Unit:
-        """Take in a picture that was encoded again: that of a part that is shown at its `index`."""
+        """Take in a picture that was encoded again: that of a part that is shown at its `index`.
+
+        Raises CannotSpliceError if it does not fit what is copied after it.
+        """
+        if part.alignment is not None:
+            if index == 0 or self._aligner is None:
+                self._aligner = Aligner(part.alignment)
+            try:
+                picture = self._aligner.picture(index, picture)
+            except AvcError as error:
+                raise CannotSpliceError(f"What is encoded does not fit what is copied. {error}") from error
         pts, dts = int(part.pts[index]) + piece.shift, int(part.dts[index]) + piece.shift
         return Unit(dts, _roles(self.programme)[_VIDEO], Pes(0, _VIDEO_STREAM, pts, dts, picture), entry=index == 0)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import imageio_ffmpeg
 import pytest
+from imageio_ffmpeg import get_ffmpeg_exe
 
 from checks import (
     assert_copied,
@@ -109,6 +110,62 @@ async def test_a_cut_is_exact_to_the_frame(folder: Path, kind: SourceKind) -> No
         end = start + timedelta(seconds=length)
         made = await cut(source, (start, end))
         assert_exact(made, source, source.between(start, end))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        SourceKind(b_frames=3, open_gop=True, seconds=8),
+        SourceKind(b_frames=3, open_gop=True, seconds=8, fps=FAST_NTSC, gop=70),
+        SourceKind(b_frames=2, open_gop=True, seconds=8, cabac=False),
+    ],
+    ids=["30 Hz", "one leading picture", "CAVLC"],
+)
+async def test_copying_begins_at_key_pictures_of_open_gops(folder: Path, kind: SourceKind) -> None:
+    """All but what is shown before the first key picture of a range, and a few at its end, is copied bit for bit."""
+    source = make_source(folder, kind)
+    ranges = [(second(source, a), second(source, b)) for a, b in ((3.21, 7.1), (0.6, 2.9))]
+    numbers = [number for each in ranges for number in source.between(*each)]
+    made = await cut(source, *ranges)
+    seen, reference = assert_exact(made, source, numbers, joins=1), read_once(source.reference)
+    copied = copied_numbers(seen, reference)
+    keys = [frame.number for frame in source.frames if frame.key]
+    firsts = [next(key for key in keys if key >= source.between(*each)[0]) for each in ranges]
+    lasts = [source.between(*each)[-1] - kind.b_frames for each in ranges]
+    due = {number for first, last in zip(firsts, lasts, strict=True) for number in range(first, last)}
+    assert due - {*copied} == set()
+    decoded, original = framehashes(made), framehashes(source.reference.read_bytes())
+    assert [decoded[numbers.index(number)] for number in sorted(due)] == [original[number] for number in sorted(due)]
+
+
+async def test_a_video_that_begins_with_an_open_gop_has_no_fault(folder: Path) -> None:
+    """Where pictures that are left out would be missed, the first ones are encoded, and copying begins later."""
+    source = make_source(folder, SourceKind(b_frames=3, open_gop=True, seconds=8, fps=FAST_NTSC, gop=70))
+    first, later = [frame for frame in source.frames if frame.key][1:3]
+    end = second(source, 4.5)
+    made = await cut(source, (first.at, end))
+    seen = assert_exact(made, source, source.between(first.at, end))
+    assert min(copied_numbers(seen, read_once(source.reference))) == later.number
+
+
+def framehashes(content: bytes) -> list[str]:
+    """Give a hash of each picture, in the order shown, as the ffmpeg binary decodes it."""
+    command = [
+        get_ffmpeg_exe(),
+        "-v",
+        "error",
+        "-i",
+        "-",
+        "-map",
+        "0:v",
+        "-fps_mode",
+        "passthrough",
+        "-f",
+        "framehash",
+        "-",
+    ]
+    done = subprocess.run(command, input=content, check=True, capture_output=True)
+    return [line.split()[-1].decode() for line in done.stdout.splitlines() if not line.startswith(b"#")]
 
 
 async def test_ranges_are_joined_without_a_seam(folder: Path) -> None:

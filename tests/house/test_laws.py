@@ -25,8 +25,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("coverage",),
     ("encoding", "levels", "nal", "ticks", "transitions"),
     ("codec_strings",),
-    ("facts", "full_cut", "picture_commands", "sound", "transport"),
-    ("pes", "programme"),
+    ("avc", "facts", "full_cut", "picture_commands", "sound", "transport"),
+    ("alignment", "pes", "programme"),
     ("scan", "sound_track"),
     ("pieces",),
     ("blends", "crossfades"),
@@ -52,9 +52,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("preview",),
 )
 PURE = {
-    "dateutil", "segments", "coverage", "encoding", "levels", "nal", "codec_strings", "ticks", "transitions", "facts",
-    "full_cut", "picture_commands", "sound", "transport", "pes", "programme", "scan", "pieces", "cuts", "splice",
-    "blend_commands", "blends", "crossfades", "sound_track",
+    "dateutil", "segments", "coverage", "encoding", "levels", "nal", "codec_strings", "ticks", "transitions", "avc",
+    "alignment", "facts", "full_cut", "picture_commands", "sound", "transport", "pes", "programme", "scan", "pieces",
+    "cuts", "splice", "blend_commands", "blends", "crossfades", "sound_track",
 }  # fmt: skip
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 

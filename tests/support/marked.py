@@ -36,6 +36,7 @@ Plane = NDArray[np.uint8]
 class SourceKind:
     """What a stream is like. Lengths are seconds; `gop` is in pictures, 0 for one segment's length.
 
+    `cabac`: False for the entropy coding that was there before, of H.264 alone.
     `variable`: pictures come at uneven times, `fps` of them per second. `sound`: the codec, None for none; `tracks` of
     it. `skew`: so much before the pictures of each segment do its sounds begin. `cut_at_keys`: False for segments of
     even length wherever the key frames are. `counters`: TS continuity counters begin at zero in each segment, or run
@@ -55,6 +56,7 @@ class SourceKind:
     variable: bool = False
     interlaced: bool = False
     baseline: bool = False
+    cabac: bool = True
     sound: Literal["aac", "mp2", "ac3"] | None = "aac"
     rate: int = 48_000
     channels: int = 2
@@ -208,6 +210,7 @@ def _codec_options(kind: SourceKind) -> list[str]:
         tag = ["-tag:v", "hvc1"] if kind.container == "fmp4" else []
         return ["-c:v", "libx265", "-preset", "ultrafast", "-crf", "16", *b_frames, *tag, "-x265-params", parameters]
     parameters = f"scenecut=0:open-gop={int(kind.open_gop)}:b-adapt=0:b-pyramid=normal:tff={int(kind.interlaced)}"
+    parameters += "" if kind.cabac else ":cabac=0"
     profile = ["-profile:v", "baseline"] if kind.baseline else []
     return ["-c:v", "libx264", "-preset", "superfast", "-crf", "14", *profile, *b_frames, "-x264-params", parameters]
 
