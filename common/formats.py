@@ -1,11 +1,13 @@
 """What pictures and sounds of a segment are, as far as those who encode their like must know. All of it blocks."""
 
 import io
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 
 import av
 from av.audio.stream import AudioStream
+from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -39,11 +41,20 @@ def read_formats(content: bytes, rate: Fraction | None) -> Formats:
         with av.open(io.BytesIO(content), "r", format="mpegts", metadata_errors="replace") as container:
             video = next(iter(container.streams.video), None)
             sounds = tuple(map(_sound, _heard(container.streams.audio)))
-            frame = None if video is None else next(iter(container.decode(video)), None)
+            frame = None if video is None else _first_frame(container, video)
             return Formats(None if video is None or frame is None else _picture(video, frame, rate), sounds)
     except (av.FFmpegError, ArithmeticError, LookupError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise EncodingError(f"It cannot be decoded: {reason}.") from error
+
+
+def _first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame | None:
+    """Decode until there is a picture: a segment may begin with some that need what came before."""
+    for packet in container.demux(stream):
+        with suppress(av.InvalidDataError):
+            for frame in packet.decode():
+                return frame
+    return None
 
 
 def _sound(stream: AudioStream) -> Sound:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
 from common.cuts import TOLERANCE, NothingRecordedError
-from common.encoding import EncodingSettings
+from common.encoding import EncodingError, EncodingSettings
 from common.ffmpeg import find_ffmpeg
 from common.formats import read_formats
 from common.full_cut import Command, Source, full_command
@@ -54,6 +54,8 @@ def _feed(reading: Reading, piece: Piece) -> Feed:
     opened = stretch.segment_of(piece.head.opened) if piece.head else piece.first
     content = reading.packets(stretch.segments[opened]).tobytes()
     formats = read_formats(content, rate_of(stretch))
+    if formats.picture is None and stretch.programme.video is not None:
+        raise EncodingError("The pictures cannot be decoded from there on.")
     source = Source(piece.start + shift, piece.end + shift, formats.picture, formats.sounds)
     return Feed(replace(piece, shift=shift), source)
 
