@@ -19,6 +19,7 @@ from common.encoding import Container, EncodingError
 from common.ffmpeg import stream
 from common.full import Feed, full_cut, plan_full
 from common.pieces import CannotSpliceError
+from common.preview import make_preview, plan_preview
 from common.sidecar import FactsStore
 from common.smart import Reading, UnreadableSegmentError, splice
 from common.store import Store
@@ -28,7 +29,7 @@ from restreamer.disk import off_loop
 from restreamer.files import send_file
 from restreamer.keys import FACTS, STORE
 from restreamer.limits import PIECE_BYTES, taking
-from restreamer.params import parse_cut
+from restreamer.params import parse_cut, parse_preview
 
 T = TypeVar("T")
 
@@ -162,6 +163,24 @@ async def _send_full(request: web.Request, order: Order, container: Container) -
             async with taking(request):
                 await response.write(data)
     await response.write_eof()
+    return response
+
+
+async def preview(request: web.Request) -> web.StreamResponse:
+    """Answer `GET /preview/C/Q.mp4`: a transition and a second on each side of it, small and quick."""
+    wanted = parse_preview(request.query.items())
+    recording = request.match_info["channel"], request.match_info["quality"]
+    order = Order(*recording, wanted.ranges, wanted.allow_holes, wanted.transitions)
+    planned = await _planned(plan_preview, request, order)
+    response = web.StreamResponse(headers={"Content-Type": "video/mp4", "Cache-Control": "no-cache"})
+    response.enable_chunked_encoding()
+    await response.prepare(request)
+    if request.method != "HEAD":
+        async with aclosing(make_preview(planned)) as made:
+            async for data in made:
+                async with taking(request):
+                    await response.write(data)
+        await response.write_eof()
     return response
 
 

@@ -14,6 +14,7 @@ from restreamer.params import (
     DELTA_PARAMETER,
     FRAME_PARAMETERS,
     LISTING_PARAMETERS,
+    PREVIEW_PARAMETERS,
     RANGE_PARAMETERS,
     THUMBNAIL_PARAMETERS,
     WAVEFORM_PARAMETERS,
@@ -95,6 +96,14 @@ ROUTES: Mapping[str, Route] = {
         {"video/mp2t": _BYTES, "video/webm": _BYTES},
         query=CUT_PARAMETERS,
         required=("type",),
+        also=(404, 406),
+    ),
+    "/preview/{channel}/{quality}.mp4": Route(
+        "getPreview",
+        "A transition between two ranges, with a second on each side, small.",
+        {"video/mp4": _BYTES},
+        query=PREVIEW_PARAMETERS,
+        required=("range", "transition"),
         also=(404, 406),
     ),
     "/frame/{channel}/{quality}.png": Route(

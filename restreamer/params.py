@@ -27,6 +27,7 @@ _MOST_RANGES = 100
 
 # The parameters that there are, by what takes them.
 RANGE_PARAMETERS = ("start", "end")
+PREVIEW_PARAMETERS = ("range", "transition", "allow_holes")
 CUT_PARAMETERS = (*RANGE_PARAMETERS, "range", "transition", "type", "allow_holes")
 LISTING_PARAMETERS = ("tombstones",)
 FRAME_PARAMETERS = ("timestamp", "size")
@@ -139,6 +140,16 @@ def parse_cut(query: Iterable[tuple[str, str]]) -> CutRequest:
     if said and len(said) != len(ranges) - 1:
         raise RequestError("Give one transition less than ranges, an empty one for a hard join; or none at all.")
     return CutRequest(ranges, kind, _flag(values, "allow_holes"), tuple(map(_transition, said)))
+
+
+def parse_preview(query: Iterable[tuple[str, str]]) -> CutRequest:
+    """Read what `/preview` needs: two ranges and a transition between them. Raises RequestError."""
+    pairs = list(query)
+    _values((pair for pair in pairs if pair[0] not in {"range", "transition"}), PREVIEW_PARAMETERS)
+    wanted = parse_cut([*pairs, ("type", CutType.FAST.value)]) if any(name == "range" for name, _ in pairs) else None
+    if wanted is None or len(wanted.ranges) != 2 or not any(wanted.transitions):  # noqa: PLR2004 - before and after
+        raise RequestError("A preview needs two ranges and a transition between them.")
+    return wanted
 
 
 def _transition(text: str) -> Transition | None:

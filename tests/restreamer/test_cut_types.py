@@ -172,3 +172,20 @@ async def test_ranges_of_nothing_are_refused(
     async with client.get(address % query) as answer:
         assert answer.status == status
         assert (await answer.json())["error"].endswith(".")
+
+
+async def test_a_transition_is_previewed(client: ClientSession, address: URL, source: Source, tmp_path: Path) -> None:
+    """It comes with a second of both ranges, as a small video that a browser plays."""
+    ranges = [moments(source, 1.5, 4.0), moments(source, 8.0, 11.5)]
+    query = [("range", f"{start.isoformat()},{end.isoformat()}") for start, end in ranges]
+    url = address.with_path(address.path.replace("/cut/", "/preview/").replace(".ts", ".mp4"))
+    async with client.get(url.with_query([*query, ("transition", "wipeleft,0.5")])) as answer:
+        assert answer.status == 200
+        assert answer.content_type == "video/mp4"
+        (tmp_path / "made").write_bytes(await answer.read())
+    with av.open(tmp_path / "made") as container:
+        assert len([*container.decode(video=0)]) == 2.5 * KIND.fps
+    for wrong in (query, query[:1], [*query, ("transition", "")]):
+        async with client.get(url.with_query(wrong)) as answer:
+            assert answer.status == 400
+            assert (await answer.json())["error"] == "A preview needs two ranges and a transition between them."
