@@ -4,7 +4,7 @@ import asyncio
 import os
 from bisect import insort
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from fractions import Fraction
@@ -190,6 +190,14 @@ def _shape(picture: VideoFormat) -> tuple[str, int, int, str]:
     return picture.codec, picture.width, picture.height, picture.pixel_format
 
 
+@dataclass(frozen=True, slots=True)
+class _Encoding:
+    """A run of ffmpeg that encodes pictures again: its command, and what is fed into it."""
+
+    command: list[str]
+    contents: list[bytes]
+
+
 async def splice(reading: Reading, planned: SplicePlan, progress: Done | None = None) -> AsyncGenerator[Packets, None]:
     """Make the video, in parts as they become ready.
 
@@ -211,20 +219,34 @@ async def splice(reading: Reading, planned: SplicePlan, progress: Done | None = 
 
 async def _piece(reading: Reading, splicer: Splicer, piece: Piece) -> AsyncGenerator[tuple[Packets, int], None]:
     """Write a piece, and tell with each part of it how many of its segments are done."""
-    head = range(piece.first, piece.whole.start if piece.whole else piece.last)
-    parts = [piece.head] if piece.whole else [piece.head, piece.tail]
-    async with aclosing(_apart(reading, splicer, piece, head, parts)) as written:
+    if not piece.whole:
+        every = range(piece.first, piece.last)
+        async with aclosing(_apart(reading, splicer, piece, every, [piece.head, piece.tail])) as written:
+            async for packets in written:
+                yield packets, 0
+        return
+    head, tail = range(piece.first, piece.whole.start), range(piece.whole.stop, piece.last)
+    async with aclosing(_apart(reading, splicer, piece, head, [piece.head])) as written:
         async for packets in written:
             yield packets, 0
-    async with aclosing(_ahead(_retimed(splicer, piece, _ahead(_contents(reading, piece))))) as retimed:
+    async with AsyncExitStack() as stack:
+        started = None
+        if piece.tail is not None:  # meanwhile
+            prepare = partial(_prepare_end, reading, piece, tail, piece.tail)
+            started = await stack.enter_async_context(_encoding(prepare))
+        retimed = await stack.enter_async_context(
+            aclosing(_ahead(_retimed(splicer, piece, _ahead(_contents(reading, piece)))))
+        )
         async for packets, number in retimed:
             yield packets, number - piece.first + 1
-    if not piece.whole or piece.whole.stop == piece.last:
-        return
-    tail = range(piece.whole.stop, piece.last)
-    async with aclosing(_apart(reading, splicer, piece, tail, [piece.tail])) as written:
-        async for packets in written:
-            yield packets, tail.start - piece.first
+        if tail:
+            ending = _apart(reading, splicer, piece, tail, [piece.tail], started=started)
+            async for packets in await stack.enter_async_context(aclosing(ending)):
+                yield packets, tail.start - piece.first
+
+
+def _prepare_end(reading: Reading, piece: Piece, numbers: range, part: Encode) -> _Encoding:
+    return _prepare_encode(reading.group(piece.stretch, numbers), part)
 
 
 async def _contents(reading: Reading, piece: Piece) -> AsyncGenerator[tuple[Packets, int], None]:
@@ -254,16 +276,28 @@ async def _ahead(source: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
 
 
 async def _apart(
-    reading: Reading, splicer: Splicer, piece: Piece, numbers: range, parts: Sequence[Encode | None]
+    reading: Reading,
+    splicer: Splicer,
+    piece: Piece,
+    numbers: range,
+    parts: Sequence[Encode | None],
+    *,
+    started: AsyncIterator[bytes] | None = None,
 ) -> AsyncGenerator[Packets, None]:
-    """Write what segments at an end of a piece give, with the parts of it that are encoded again among it."""
+    """Write what segments at an end of a piece give, with the parts of it that are encoded again among it.
+
+    `started`: the pictures of the one part that there is, if they are being encoded already.
+    """
     group = await in_thread(reading.group, piece.stretch, numbers)
     units = await in_thread(splicer.apart, piece, group)
     yield splicer.tables()
     for part in parts:
         if part is None:
             continue
-        async with aclosing(_encoded(partial(_prepare_encode, group, part))) as pictures:
+        async with AsyncExitStack() as stack:
+            pictures = started
+            if pictures is None:
+                pictures = await stack.enter_async_context(_encoding(partial(_prepare_encode, group, part)))
             done = 0
             async for picture in pictures:
                 unit = await in_thread(splicer.encoded, piece, part, done, picture)
@@ -286,25 +320,22 @@ def _write_until(splicer: Splicer, units: list[Unit], last: Unit | None) -> Pack
     return np.concatenate([splicer.write(unit) for unit in due]) if due else np.empty((0, PACKET_BYTES), np.uint8)
 
 
-@dataclass(frozen=True, slots=True)
-class _Encoding:
-    """A run of ffmpeg that encodes pictures again: its command, and what is fed into it."""
-
-    command: list[str]
-    contents: list[bytes]
-
-
-async def _encoded(prepare: Callable[[], _Encoding]) -> AsyncGenerator[bytes, None]:
-    """Encode pictures again and give them as they come, coded, in the order in which they are shown.
+@asynccontextmanager
+async def _encoding(prepare: Callable[[], _Encoding]) -> AsyncIterator[AsyncIterator[bytes]]:
+    """Begin to encode pictures again, and give them as they come, coded, in the order in which they are shown.
 
     They are few, and kept until they are asked for: who reads slowly keeps nobody from encoding. `prepare` may block.
     """
     made: asyncio.Queue[bytes | None] = asyncio.Queue()
     encoding = asyncio.create_task(_encode(prepare, made))
-    try:
+
+    async def pictures() -> AsyncIterator[bytes]:
         while (picture := await made.get()) is not None:
             yield picture
         await encoding
+
+    try:
+        yield pictures()
     finally:
         encoding.cancel()
         await asyncio.wait({encoding})
@@ -393,7 +424,7 @@ async def _blend(reading: Reading, splicer: Splicer, blend: Blend) -> AsyncGener
     units = await in_thread(splicer.around, blend, before, sounds)
     yield splicer.tables(), 0
     done = 0
-    async with aclosing(_encoded(partial(_prepare_blend, blend, before, after))) as pictures:
+    async with _encoding(partial(_prepare_blend, blend, before, after)) as pictures:
         async for picture in pictures:
             unit = splicer.blended(blend, done, picture)
             done += 1
