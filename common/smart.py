@@ -4,6 +4,7 @@ import asyncio
 import os
 from bisect import insort
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -45,6 +46,9 @@ CONTEXT = timedelta(seconds=20)
 
 # Called with what is done of a cut, from 0 to 1.
 Done = Callable[[float], None]
+
+# Files are read and looked at side by side; more threads only wait for each other.
+_SCANNERS = 2
 
 # Each takes memory for pictures of its own, and the few that are encoded gain nothing from more.
 _MOST_THREADS = 4
@@ -108,13 +112,21 @@ class Reading:
         return list(stretches(self._scanned(wanted)))
 
     def _scanned(self, wanted: Range) -> Iterator[tuple[Segment, Scan]]:
-        for segment in wanted.segments:
-            try:
-                yield segment, self._scan(segment, whole=wanted.needs(segment))
-            except UnreadableSegmentError as error:
-                if wanted.needs(segment):
-                    raise
-                log.warning("segment_left_out", segment=f"{segment.hour}/{segment.name}", reason=error.reason)
+        with ThreadPoolExecutor(_SCANNERS, "scan") as threads:
+            found = threads.map(partial(self._try, wanted), wanted.segments)
+            for segment, scanned in zip(wanted.segments, found, strict=True):
+                if isinstance(scanned, Scan):
+                    yield segment, scanned
+                elif wanted.needs(segment):
+                    raise scanned
+                else:
+                    log.warning("segment_left_out", segment=f"{segment.hour}/{segment.name}", reason=scanned.reason)
+
+    def _try(self, wanted: Range, segment: Segment) -> Scan | UnreadableSegmentError:
+        try:
+            return self._scan(segment, whole=wanted.needs(segment))
+        except UnreadableSegmentError as error:
+            return error
 
     def _scan(self, segment: Segment, *, whole: bool) -> Scan:
         path = self.path(segment)
