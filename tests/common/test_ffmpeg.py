@@ -136,11 +136,12 @@ async def test_a_cancelled_run_leaves_nothing(tmp_path: Path) -> None:
     """A run that is cancelled leaves no process and no file, and closes its sources."""
     children = remaining()[1]
     target = tmp_path / "made.mkv"
-    hold = asyncio.Event()
+    fed, hold = asyncio.Event(), asyncio.Event()
 
     async def waiting() -> AsyncIterator[bytes]:
         try:
             yield bytes(RAW_BYTES_PER_SECOND)
+            fed.set()
             await asyncio.Event().wait()
         finally:
             hold.set()
@@ -148,6 +149,8 @@ async def test_a_cancelled_run_leaves_nothing(tmp_path: Path) -> None:
     command = [FFMPEG, *RAW, input_url(0), "-flush_packets", "1", str(target)]
     running = asyncio.create_task(run(command, inputs=[waiting()], timeout=60, purpose="test", output=target))
     pid = await started(children)
+    async with asyncio.timeout(60):
+        await fed.wait()
     while not target.exists():  # noqa: ASYNC110 - only the file tells
         await asyncio.sleep(0)
     running.cancel()

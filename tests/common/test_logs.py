@@ -52,3 +52,25 @@ def test_levels(level: str) -> None:
     seen = [json.loads(line)["event"] for line in done.stderr.splitlines()]
     ours = [event for event in ("too_quiet", "segment_committed", "failed") if event in seen]
     assert ours == ["too_quiet", "segment_committed", "failed"][{"debug": 0, "info": 1}.get(level, 2) :]
+
+
+WRITES = """
+import io, sys
+written = []
+class Stream(io.StringIO):
+    def write(self, text):
+        written.append(text)
+        return len(text)
+sys.stderr = Stream()
+from common import logs
+logs.configure("info", "tested")
+import structlog
+structlog.get_logger().info("something_happened", at=1)
+print(len(written), written[0].endswith(chr(10)))
+"""
+
+
+def test_a_line_is_one_write() -> None:
+    """Lines of several processes on one standard error do not run into each other."""
+    done = subprocess.run([sys.executable, "-c", WRITES], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "1 True\n"
