@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import cached_property
 from itertools import chain
 
 import numpy as np
@@ -63,7 +64,7 @@ class Unit:
     entry: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Group:
     """Neighbouring segments of a stretch that are taken apart: their packets in a row.
 
@@ -88,12 +89,13 @@ class Group:
 
     def pictures(self) -> dict[int, Pes]:
         """Give the coded pictures by their index in the stretch."""
-        return dict(enumerate(self._coded()[1], self.stretch.bounds[self.numbers.start]))
+        return dict(enumerate(self._coded[1], self.stretch.bounds[self.numbers.start]))
 
     def carried(self) -> bytes:
         """Give the rest of a picture that began in an earlier segment."""
-        return self._coded()[0]
+        return self._coded[0]
 
+    @cached_property
     def _coded(self) -> tuple[bytes, list[Pes]]:
         video = self.stretch.programme.video
         rest, coded = b"", list[Pes]()

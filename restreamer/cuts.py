@@ -1,7 +1,6 @@
 """The route that gives a piece of the recording away as a video."""
 
-import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +10,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
+from common.clips import Piece, read
 from common.coverage import ContainsHolesError
 from common.cuts import CutType, NothingRecordedError, file_time
 from common.cutting import DEFAULT_SETTINGS, Order, feeds, gather, joins, make_smart, prepare
@@ -18,18 +18,20 @@ from common.encode_slots import encode_slot
 from common.encoding import Container, EncodingError
 from common.ffmpeg import stream
 from common.full import Feed, full_cut, plan_full
+from common.full_cut import Command
 from common.pieces import CannotSpliceError
 from common.preview import make_preview, plan_preview
 from common.sidecar import FactsStore
 from common.smart import Reading, UnreadableSegmentError, splice
 from common.store import Store
 from common.transitions import TransitionError
+from common.transport import Packets
 from common.web import RequestError
 from restreamer.disk import off_loop
 from restreamer.files import send_file
 from restreamer.keys import FACTS, STORE
-from restreamer.limits import PIECE_BYTES, taking
-from restreamer.params import parse_cut, parse_preview
+from restreamer.limits import taking
+from restreamer.params import CutRequest, parse_cut, parse_preview
 
 T = TypeVar("T")
 
@@ -47,8 +49,7 @@ async def cut(request: web.Request) -> web.StreamResponse:
     the same, checked before it is sent. `mpegts`, `webm`: encoded anew.
     """
     wanted = parse_cut(request.query.items())
-    recording = request.match_info["channel"], request.match_info["quality"]
-    order = Order(*recording, wanted.ranges, wanted.allow_holes, wanted.transitions)
+    order = _order(request, wanted)
     match wanted.type:
         case Container():
             return await _send_full(request, order, wanted.type)
@@ -58,6 +59,11 @@ async def cut(request: web.Request) -> web.StreamResponse:
             return await _send_fast(request, order)
         case _:
             return await _send_smart(request, order)
+
+
+def _order(request: web.Request, wanted: CutRequest) -> Order:
+    recording = request.match_info["channel"], request.match_info["quality"]
+    return Order(*recording, wanted.ranges, wanted.allow_holes, wanted.transitions)
 
 
 def _headers(order: Order, container: Container = Container.MPEGTS) -> dict[str, str]:
@@ -99,8 +105,9 @@ async def _send_rough(request: web.Request, order: Order) -> web.StreamResponse:
     response.content_length = size
     await response.prepare(request)
     if request.method != "HEAD":
-        for path in paths:
-            await _send(request, response, path)
+        async for data in read(map(Piece, paths)):
+            async with taking(request):
+                await response.write(data)
         await response.write_eof()
     return response
 
@@ -111,31 +118,29 @@ def _rough(store: Store, facts: FactsStore, order: Order) -> tuple[list[Path], i
     return paths, sum(path.stat().st_size for path in paths)
 
 
-async def _send(request: web.Request, response: web.StreamResponse, path: Path) -> None:
-    sent = 0
-    while data := await asyncio.to_thread(_read, path, sent):
-        async with taking(request):
-            await response.write(data)
-        sent += len(data)
-
-
-def _read(path: Path, offset: int) -> bytes:
-    # opened for each piece: whatever ends the request between two of them, nothing is left open
-    with path.open("rb") as file:
-        file.seek(offset)
-        return file.read(PIECE_BYTES)
-
-
 async def _send_fast(request: web.Request, order: Order) -> web.StreamResponse:
     reading, planned = await _planned(prepare, request, order)
-    response = web.StreamResponse(headers=_headers(order))
+    return await _send_made(request, _headers(order), _bytes(splice(reading, planned)))
+
+
+async def _bytes(parts: AsyncGenerator[Packets, None]) -> AsyncGenerator[memoryview, None]:
+    async with aclosing(parts):
+        async for packets in parts:
+            yield packets.data
+
+
+async def _send_made(
+    request: web.Request, headers: Mapping[str, str], made: AsyncGenerator[bytes | memoryview, None]
+) -> web.StreamResponse:
+    """Send a video while it is being made."""
+    response = web.StreamResponse(headers=headers)
     response.enable_chunked_encoding()  # a video that breaks off has no last chunk
     await response.prepare(request)
     if request.method != "HEAD":
-        async with aclosing(splice(reading, planned)) as parts:
-            async for packets in parts:
+        async with aclosing(made):
+            async for data in made:
                 async with taking(request):
-                    await response.write(packets.data)
+                    await response.write(data)
         await response.write_eof()
     return response
 
@@ -151,37 +156,21 @@ async def _send_full(request: web.Request, order: Order, container: Container) -
         command = full_cut(planned, joins(order), DEFAULT_SETTINGS[container], "pipe:1")
     except (EncodingError, TransitionError) as error:
         raise RequestError(str(error), status=406) from error
-    response = web.StreamResponse(headers=_headers(order, container))
-    response.enable_chunked_encoding()
-    await response.prepare(request)
-    if request.method == "HEAD":
-        return response
-    streams = feeds(reading, planned)
+    return await _send_made(request, _headers(order, container), _encoded(command, feeds(reading, planned)))
+
+
+async def _encoded(command: Command, streams: list[AsyncIterator[bytes]]) -> AsyncGenerator[bytes, None]:
     made = stream(command.arguments, inputs=streams, timeout=_PATIENCE_SECONDS, purpose="full")
     async with encode_slot("full"), aclosing(made):
         async for data in made:
-            async with taking(request):
-                await response.write(data)
-    await response.write_eof()
-    return response
+            yield data
 
 
 async def preview(request: web.Request) -> web.StreamResponse:
     """Answer `GET /preview/C/Q.mp4`: a transition and a second on each side of it, small and quick."""
-    wanted = parse_preview(request.query.items())
-    recording = request.match_info["channel"], request.match_info["quality"]
-    order = Order(*recording, wanted.ranges, wanted.allow_holes, wanted.transitions)
-    planned = await _planned(plan_preview, request, order)
-    response = web.StreamResponse(headers={"Content-Type": "video/mp4", "Cache-Control": "no-cache"})
-    response.enable_chunked_encoding()
-    await response.prepare(request)
-    if request.method != "HEAD":
-        async with aclosing(make_preview(planned)) as made:
-            async for data in made:
-                async with taking(request):
-                    await response.write(data)
-        await response.write_eof()
-    return response
+    planned = await _planned(plan_preview, request, _order(request, parse_preview(request.query.items())))
+    headers = {"Content-Type": "video/mp4", "Cache-Control": "no-cache"}
+    return await _send_made(request, headers, make_preview(planned))
 
 
 async def _send_smart(request: web.Request, order: Order) -> web.StreamResponse:
