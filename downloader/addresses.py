@@ -1,4 +1,4 @@
-"""What stands behind NAME= on the command line, as a provider: a URL, or the name of another provider, a colon, its address."""
+"""What stands behind NAME= on the command line, as a provider: a URL, or a provider's name, a colon and an address."""
 
 from collections.abc import Callable
 
@@ -23,9 +23,10 @@ def provider_of(text: str) -> Provider:
     if not colon or name not in PROVIDERS:
         if not is_http(text):
             known = " or ".join(f"{name}:" for name in PROVIDERS)
-            raise AddressError(f"must be an http or https URL, such as https://host/x.m3u8, or such a URL behind {known}.")
+            raise AddressError(
+                f"must be an http or https URL, such as https://host/x.m3u8, or such a URL behind {known}."
+            )
         return UrlProvider(text)
-    # streamlink's own way to name a playlist outright
-    if not is_http(address.removeprefix("hls://")):
-        raise AddressError(f"must have an http or https URL behind {name}:, such as {name}:https://www.twitch.tv/NAME.")
+    if not is_http(address):
+        raise AddressError(f"must have an http or https URL behind {name}:, such as {name}:https://host/page.")
     return PROVIDERS[name](address)

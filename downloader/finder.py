@@ -95,7 +95,9 @@ def _find(provider: Provider) -> Playlists | ProviderError:
 def _checked(found: Playlists) -> Playlists:
     for url in (found.url, *found.qualities.values()):
         if not is_http(url):
-            raise ProviderError(f"What was found is neither an http nor an https address: {without_secrets(url)[:200]}.")
+            raise ProviderError(
+                f"What was found is neither an http nor an https address: {without_secrets(url)[:200]}."
+            )
     for name, value in found.headers.items():
         if not (_HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value)):
             raise ProviderError(f"The header {name[:100]!r} that was found cannot be sent.")

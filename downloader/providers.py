@@ -1,7 +1,7 @@
 """Providers: what turns the address that a user gives to a channel into the address of its playlists.
 
-A provider is a small class with two members (`Provider`); docs/providers.md shows how one is written. It may block, hang
-and raise what it likes: `finder` deals with that.
+A provider is a small class with two members (`Provider`); docs/providers.md shows how one is written. It may block,
+hang and raise what it likes: `finder` deals with that.
 """
 
 import base64
@@ -44,9 +44,9 @@ class ProviderError(Exception):
 class Playlists:
     """Where the playlists of a channel are.
 
-    `url` is a multivariant or a media playlist. `qualities` are media playlists by the quality's name, the best first, if
-    the provider knows them itself; others are chosen from `url`. `headers` go with every request of the channel.
-    `expires_in` is how long all of these addresses are good, as far as is known.
+    `url` is a multivariant or a media playlist. `qualities` are media playlists by the quality's name, the best first,
+    if the provider knows them itself; others are chosen from `url`. `headers` go with every request of the channel.
+    `expires_in` is how long all of these addresses, and those that they lead to, are good, as far as is known.
     """
 
     url: str

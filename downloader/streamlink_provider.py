@@ -4,6 +4,7 @@ Only its knowledge of sites is used: it finds the multivariant playlist, and we 
 imported when it is first asked.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ from common.web import without_secrets
 from downloader.providers import Playlists, ProviderError, good_for, plainly
 
 if TYPE_CHECKING:
-    from streamlink.session import Streamlink
+    from streamlink.session.session import Streamlink
     from streamlink.stream.stream import Stream
 
 # One request of a plugin; it makes several.
@@ -22,6 +23,9 @@ _REQUEST_SECONDS = 10.0
 
 # Which variants Twitch offers depends on what we say that we can play; we only store it.
 _TWITCH_CODECS = ["h264", "h265", "av1"]
+
+# The OAuth token of an account that sees no advertisements. A variable and no flag: flags are seen by everybody.
+TWITCH_TOKEN = "RESPOOL_TWITCH_TOKEN"  # noqa: S105 - the name of one
 
 # The token in Twitch's multivariant address ends after minutes, the media playlists behind it after a day and not
 # before (https://github.com/streamlink/streamlink/issues/5360).
@@ -43,9 +47,9 @@ class StreamlinkProvider:
 
     def find(self) -> Playlists:
         """Have the plugin find it; a session of its own each time, so that nothing old is left from the last."""
-        from streamlink.session import Streamlink
+        from streamlink.session.session import Streamlink
 
-        session = Streamlink({"http-timeout": _REQUEST_SECONDS, "no-plugin-cache": True})
+        session = Streamlink({"http-timeout": _REQUEST_SECONDS, "no-plugin-cache": True, "webbrowser": False})
         try:
             return _playlists(session, _streams(session, self.address), without_secrets(self.address))
         finally:
@@ -59,8 +63,7 @@ def _streams(session: "Streamlink", address: str) -> "Mapping[str, Stream]":
     shown = without_secrets(address)
     try:
         name, plugin, url = session.resolve_url(address)
-        options = {"supported-codecs": _TWITCH_CODECS} if name == "twitch" else {}
-        streams: Mapping[str, Stream] = plugin(session, url, options).streams()
+        streams: Mapping[str, Stream] = plugin(session, url, _twitch_options() if name == "twitch" else {}).streams()
     except NoPluginError:
         raise ProviderError(
             f"streamlink has no plugin for {shown}; if it is a playlist itself, leave out `streamlink:`."
@@ -72,13 +75,21 @@ def _streams(session: "Streamlink", address: str) -> "Mapping[str, Stream]":
     return streams
 
 
+def _twitch_options() -> dict[str, Any]:
+    token = os.environ.get(TWITCH_TOKEN)
+    return {
+        "supported-codecs": _TWITCH_CODECS,
+        "api-header": [("Authorization", f"OAuth {token}")] if token else [],
+    }
+
+
 def _playlists(session: "Streamlink", streams: "Mapping[str, Stream]", shown: str) -> Playlists:
-    from streamlink.stream.hls import HLSStream, MuxedHLSStream
+    from streamlink.stream.hls.hls import HLSStream, MuxedHLSStream
 
     found = {name: stream for name, stream in streams.items() if isinstance(stream, HLSStream | MuxedHLSStream)}
     if not found:
         raise ProviderError(f"{shown} is live, but not as HLS.")
-    best = found.get("best") or next(iter(found.values()))
+    best: Any = found.get("best") or next(iter(found.values()))
     url = best.to_manifest_url() if best.multivariant else _first(best).url
     alone = {name: stream for name, stream in found.items() if name not in _SYNONYMS and not stream.multivariant}
     ranked = sorted(alone, key=lambda name: alone[name] is not best) if len(alone) > 1 else []

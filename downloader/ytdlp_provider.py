@@ -72,7 +72,9 @@ def _playlists(info: Mapping[str, Any], shown: str) -> Playlists:
         raise ProviderError(f"{shown} is not to be had as HLS; it may be offline.")
     formats.reverse()  # the library has the best last
     best, multivariant = formats[0], {each.get("manifest_url") for each in formats} - {None}
-    headers = {name: text for name, text in (best.get("http_headers") or {}).items() if name.casefold() not in _OWN_HEADERS}
+    headers = {
+        name: text for name, text in (best.get("http_headers") or {}).items() if name.casefold() not in _OWN_HEADERS
+    }
     if len(multivariant) == 1:
         url, qualities = multivariant.pop(), dict[str, str]()
     else:
