@@ -21,8 +21,9 @@ from aiohttp import (
 )
 
 from common.web import without_secrets
-from downloader.playlist import choose_variants, parse
+from downloader.playlist import parse
 from downloader.playlist_values import MediaPlaylist, MultivariantPlaylist, PlaylistError
+from downloader.variants import choose_variants
 
 # The best quality that a channel has, whatever it is.
 SOURCE = "source"
