@@ -13,6 +13,7 @@ from http import HTTPStatus
 from aiohttp import web
 
 from log_events import PATIENCE_SECONDS
+from ts_bytes import crc32
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PACKET = 188
@@ -21,8 +22,10 @@ Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def ts(number: int, packets: int = 20) -> bytes:
-    """Make a body by which a transport stream is known, and its number too."""
-    return (b"\x47" + number.to_bytes(4) * 47)[:PACKET] * packets
+    """Make a body by which a transport stream is known, and its number too: an empty association, then anything."""
+    section = b"\0\xb0\x09" + (number & 0xFFFF).to_bytes(2) + b"\xc1\0\0"
+    association = b"\x47\x40\0\x10\0" + section + crc32(section).to_bytes(4)
+    return association.ljust(PACKET, b"\xff") + (b"\x47" + number.to_bytes(4) * 47)[:PACKET] * (packets - 1)
 
 
 @dataclass(frozen=True, slots=True)
