@@ -5,8 +5,6 @@ import errno
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from aiohttp import ClientSession
-
 from common.store import Store
 from common.waits import in_thread
 from downloader.arrival import Arrival, Circumstances, Committed, Order, Target
@@ -33,21 +31,21 @@ class Attempt:
         self.began = asyncio.get_running_loop().time()
         self._duration = order.duration
 
-    async def run(self, session: ClientSession, *, fresh: bool) -> None:
+    async def run(self, *, fresh: bool) -> None:
         """Take in all of the answer. Raises FetchError if it does not come whole, or is no media."""
         try:
-            async with asyncio.timeout(self.transfer.patience.body_hard(self._duration)):
-                await self._receive(session, fresh=fresh)
+            async with asyncio.timeout(self.transfer.client.patience.body_hard(self._duration)):
+                await self._receive(fresh=fresh)
         except TimeoutError:
             raise FetchError("The segment did not arrive in time.", Reason.TIMED_OUT) from None
         finally:
             await self.transfer.close()
 
-    async def _receive(self, session: ClientSession, *, fresh: bool) -> None:
+    async def _receive(self, *, fresh: bool) -> None:
         transfer, buffer = self.transfer, self._buffer
         most = _MOST_BYTES_A_SECOND * max(_LEAST_SECONDS, self._duration.total_seconds())
         if transfer.answered_at is None:
-            await transfer.open(session, fresh=fresh)
+            await transfer.open(fresh=fresh)
         self._arrival.content_type = transfer.content_type
         while data := await transfer.read():
             buffer += data
@@ -58,7 +56,7 @@ class Attempt:
 
     def overdue_at(self) -> float:
         """Give the time of the loop at which another attempt should begin beside this one, as far as it is known."""
-        transfer, patience = self.transfer, self.transfer.patience
+        transfer, patience = self.transfer, self.transfer.client.patience
         if transfer.answered_at is None:
             return self.began + patience.answer_soft
         whole = max(self.began, transfer.answered_at) + patience.body_soft(self._duration)

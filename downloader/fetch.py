@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from aiohttp import ClientSession
@@ -12,12 +13,12 @@ from downloader.attempt import Attempt, clear, first_whole, is_slow
 from downloader.encryption import KEY_BYTES, Decryption, check_usable, vector
 from downloader.neighbours import Neighbours
 from downloader.outcomes import FetchError, Reason
-from downloader.playlist_values import PlaylistSegment
+from downloader.playlist_values import Key, Map
 from downloader.prefetches import Prefetches
 from downloader.resources import Resources
 from downloader.structure import Form, form_of
 from downloader.timeline import NewSegment
-from downloader.transfer import Patience, Transfer
+from downloader.transfer import Client, Patience, Transfer
 
 __all__ = ["FetchError", "Fetched", "Fetcher", "Target"]
 
@@ -49,12 +50,17 @@ class Fetcher:
 
     def __init__(self, session: ClientSession, target: Target, *, patience: Patience | None = None) -> None:
         """Take a session that is `downloader.connections`', and where the segments belong."""
-        self._session, self._target, self._patience = session, target, patience or Patience()
-        self._resources = Resources(session, self._patience)
-        self._prefetches = Prefetches(session, self._patience)
+        self._target = target
+        self._client = Client(session, patience or Patience())
+        self._resources = Resources(self._client)
+        self._prefetches = Prefetches(self._client)
         self._neighbours = Neighbours()
         self._failed: OrderedDict[str, None] = OrderedDict()
         self._second_attempts = 0
+
+    def send(self, headers: Mapping[str, str]) -> None:
+        """Send these headers with every request from now on."""
+        self._client.headers = dict(headers)
 
     async def fetch(self, new: NewSegment) -> Fetched:
         """Fetch one segment and commit it as `full`, or as `suspect` if something about it is odd.
@@ -93,26 +99,28 @@ class Fetcher:
 
     async def _order(self, new: NewSegment) -> Order:
         """Get what is needed to read the segment."""
-        key, secret = new.entry.key, b""
+        key, init = new.entry.key, new.entry.map
+        order = Order(new)
         if key is not None:
-            check_usable(key)
-            secret = await self._resources.get(key.uri, None, KEY_BYTES, "key")
-            if len(secret) != KEY_BYTES:
-                self._resources.forget(key.uri)
-                raise FetchError(f"The key has {len(secret)} bytes in place of 16.", Reason.UNUSABLE, gone=False)
-        order = Order(new, key=secret, vector=vector(key, new.entry.sequence) if key else b"")
-        return replace(order, init=await self._init(new.entry, order))
+            order = replace(order, key=await self._secret(key), vector=vector(key, new.entry.sequence))
+        return replace(order, init=await self._init(init)) if init is not None else order
 
-    async def _init(self, entry: PlaylistSegment, order: Order) -> bytes:
-        if entry.map is None:
-            return b""
-        content = await self._resources.get(entry.map.uri, entry.map.byterange, _MOST_INIT_BYTES, "init section")
-        if order.key and not _is_init(content) and entry.key is not None and entry.key.iv is not None:
-            # RFC 8216 §4.3.2.5: it may be encrypted, and the IV is then written
-            decryption = Decryption(order.key, entry.key.iv)
+    async def _secret(self, key: Key) -> bytes:
+        check_usable(key)
+        secret = await self._resources.get(key.uri, None, KEY_BYTES, "key")
+        if len(secret) != KEY_BYTES:
+            self._resources.forget(key.uri)
+            raise FetchError(f"The key has {len(secret)} bytes in place of 16.", Reason.UNUSABLE, gone=False)
+        return secret
+
+    async def _init(self, init: Map) -> bytes:
+        content = await self._resources.get(init.uri, init.byterange, _MOST_INIT_BYTES, "init section")
+        # RFC 8216 §4.3.2.5: it is encrypted if a key applies to it; many an encoder encrypts the media only
+        if not _is_init(content) and init.key is not None and init.key.iv is not None:
+            decryption = Decryption(await self._secret(init.key), init.key.iv)
             content = decryption.feed(content) + decryption.finish()[0]
         if not _is_init(content):
-            self._resources.forget(entry.map.uri)
+            self._resources.forget(init.uri)
             raise FetchError("The init section is neither MP4 nor MPEG-TS.", Reason.UNUSABLE, gone=False)
         return content
 
@@ -145,9 +153,9 @@ class Fetcher:
     def _begin(
         self, order: Order, attempts: dict[asyncio.Task[None], Attempt], ahead: Transfer | None, *, fresh: bool
     ) -> asyncio.Task[None]:
-        transfer = ahead or Transfer(order.new.entry.uri, order.new.entry.byterange, self._patience)
+        transfer = ahead or Transfer(self._client, order.new.entry.uri, order.new.entry.byterange)
         attempt = Attempt(transfer, order, self._target)
-        task = asyncio.create_task(attempt.run(self._session, fresh=fresh))
+        task = asyncio.create_task(attempt.run(fresh=fresh))
         attempts[task] = attempt
         return task
 

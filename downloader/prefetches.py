@@ -3,9 +3,7 @@
 import asyncio
 from collections import OrderedDict
 
-from aiohttp import ClientSession
-
-from downloader.transfer import Patience, Transfer
+from downloader.transfer import Client, Transfer
 
 # Two are promised at a time, and two more may be about to be taken over.
 _MOST = 4
@@ -20,9 +18,9 @@ _LONGEST_SECONDS = 60.0
 class Prefetches:
     """Transfers by address, under way until they are taken over or dropped for newer ones."""
 
-    def __init__(self, session: ClientSession, patience: Patience) -> None:
-        """Take the session of the segments."""
-        self._session, self._patience = session, patience
+    def __init__(self, client: Client) -> None:
+        """Take the client of the segments."""
+        self._client = client
         self._running: OrderedDict[str, tuple[Transfer, asyncio.Task[None]]] = OrderedDict()
 
     def begin(self, uri: str) -> None:
@@ -32,7 +30,7 @@ class Prefetches:
         while len(self._running) >= _MOST:
             _, (_, oldest) = self._running.popitem(last=False)
             oldest.cancel()
-        transfer = Transfer(uri, None, self._patience)
+        transfer = Transfer(self._client, uri)
         task = asyncio.create_task(self._fetch(transfer))
         self._running[uri] = transfer, task
         task.add_done_callback(_retrieve)
@@ -62,7 +60,7 @@ class Prefetches:
     async def _fetch(self, transfer: Transfer) -> None:
         try:
             async with asyncio.timeout(_LONGEST_SECONDS):
-                await transfer.open(self._session)
+                await transfer.open()
                 await transfer.read_ahead(_MOST_AHEAD)
                 await asyncio.Event().wait()  # until it is cancelled
         finally:

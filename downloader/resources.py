@@ -3,11 +3,9 @@
 import asyncio
 from collections import OrderedDict
 
-from aiohttp import ClientSession
-
 from downloader.outcomes import FetchError, Reason
 from downloader.playlist_values import ByteRange
-from downloader.transfer import Patience, Transfer
+from downloader.transfer import Client, Transfer
 
 # Streams change them every few minutes at the most, and a few are in use at the same time.
 _MOST_KEPT = 16
@@ -21,9 +19,9 @@ _Place = tuple[str, ByteRange | None]
 class Resources:
     """Small things of an origin, whole in memory. The last used ones stay; a failure is forgotten at once."""
 
-    def __init__(self, session: ClientSession, patience: Patience) -> None:
-        """Take the session of the segments, with its headers."""
-        self._session, self._patience = session, patience
+    def __init__(self, client: Client) -> None:
+        """Take the client of the segments."""
+        self._client = client
         self._kept: OrderedDict[_Place, bytes] = OrderedDict()
         self._locks: dict[_Place, asyncio.Lock] = {}
 
@@ -36,7 +34,7 @@ class Resources:
         async with self._locks.setdefault(place, asyncio.Lock()):
             try:
                 if place not in self._kept:
-                    self._kept[place] = await self._fetch(Transfer(*place, self._patience, what), most)
+                    self._kept[place] = await self._fetch(Transfer(self._client, *place, what), most)
             finally:
                 self._locks.pop(place, None)
         self._kept.move_to_end(place)
@@ -54,7 +52,7 @@ class Resources:
         content = bytearray()
         try:
             async with asyncio.timeout(_SECONDS):
-                await transfer.open(self._session)
+                await transfer.open()
                 while len(content) <= most and (data := await transfer.read()):
                     content += data
         except TimeoutError:

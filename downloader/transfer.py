@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from http import HTTPStatus
 
@@ -45,6 +45,15 @@ class Patience:
         return min(60.0 + 15.0 * duration.total_seconds(), 300.0)
 
 
+@dataclass(slots=True)
+class Client:
+    """How one quality asks its origin; the headers go with every request."""
+
+    session: ClientSession
+    patience: Patience
+    headers: dict[str, str] = field(default_factory=dict)
+
+
 class Transfer:
     """One request: `open` it, `read` it to the end, `close` it.
 
@@ -53,9 +62,9 @@ class Transfer:
     began it has handed it over.
     """
 
-    def __init__(self, uri: str, byterange: ByteRange | None, patience: Patience, what: str = "segment") -> None:
+    def __init__(self, client: Client, uri: str, byterange: ByteRange | None = None, what: str = "segment") -> None:
         """Take an http or https address, which part of it is wanted, and what it is called in sentences."""
-        self.uri, self.byterange, self.patience, self.what = uri, byterange, patience, what
+        self.client, self.uri, self.byterange, self.what = client, uri, byterange, what
         self.content_type = self.coding = ""
         self.framed = False
         self.answered_at: float | None = None
@@ -68,13 +77,14 @@ class Transfer:
         self._skip = 0
         self._left = None if byterange is None else byterange.length
 
-    async def open(self, session: ClientSession, *, fresh: bool = False) -> None:
+    async def open(self, *, fresh: bool = False) -> None:
         """Send the request and take the head of its answer; a `fresh` one has a connection of its own.
 
         Raises FetchError, also if the answer is not what was asked for.
         """
         with self._as_fetch_errors():
-            async with asyncio.timeout(self.patience.answer_hard):
+            async with asyncio.timeout(self.client.patience.answer_hard):
+                session = self.client.session
                 if fresh:
                     session = await self._stack.enter_async_context(fresh_session(session))
                 response = await self._stack.enter_async_context(self._request(session))
@@ -103,10 +113,11 @@ class Transfer:
         await self._stack.aclose()
 
     def _request(self, session: ClientSession) -> AbstractAsyncContextManager[ClientResponse]:
-        headers = {"Accept-Encoding": "identity"}
+        headers = {**self.client.headers, "Accept-Encoding": "identity"}
         if self.byterange is not None:
             headers["Range"] = f"bytes={self.byterange.start}-{self.byterange.start + self.byterange.length - 1}"
-        timeout = ClientTimeout(sock_connect=self.patience.connect, sock_read=self.patience.silence_hard)
+        patience = self.client.patience
+        timeout = ClientTimeout(sock_connect=patience.connect, sock_read=patience.silence_hard)
         return session.get(self.uri, headers=headers, timeout=timeout)
 
     def _check(self, response: ClientResponse) -> None:
