@@ -139,11 +139,16 @@ class Held:
 
 
 class Origin:
-    """What it answers at each path, and what it was asked: `requests` are paths in the order of arrival."""
+    """What it answers at each path, and what it was asked: `requests` are paths in the order of arrival.
+
+    `peers` are the other ends of their connections, `headers` what was sent along.
+    """
 
     def __init__(self) -> None:
         self.requests: list[str] = []
         self.queries: list[str] = []
+        self.peers: list[object] = []
+        self.headers: list[dict[str, str]] = []
         self.base = ""
         self._answers: dict[str, list[Answer]] = {}
         self._held: list[Held] = []
@@ -171,6 +176,8 @@ class Origin:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(request.path)
         self.queries.append(request.query_string)
+        self.headers.append(dict(request.headers))
+        self.peers.append(request.transport.get_extra_info("peername") if request.transport else None)
         self._asked.set()
         answers = self._answers.get(request.path, [status(HTTPStatus.NOT_FOUND)])
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
