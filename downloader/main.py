@@ -17,8 +17,9 @@ from common.options import base_dir_option, host_option, log_level_option, optio
 from common.recording import sweep_temps
 from common.store import Store
 from common.waits import in_thread
-from common.web import answer_errors, client_session, serving, show_metrics
+from common.web import answer_errors, serving, show_metrics
 from downloader.channel import Channel, record
+from downloader.connections import Reach, open_session
 from downloader.fetch import Target
 from downloader.origin import SOURCE
 from downloader.recorder import Recorder
@@ -31,13 +32,17 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What to record, in which qualities, and where to; `metrics_port` None: no metrics are served."""
+    """What to record, in which qualities, and where to; `metrics_port` None: no metrics are served.
+
+    `allow_private`: public channels may lead to private addresses.
+    """
 
     base_dir: Path
     channels: tuple[Channel, ...]
     qualities: tuple[str, ...]
     host: str
     metrics_port: int | None
+    allow_private: bool = False
 
 
 async def run(config: Config, stop: asyncio.Event) -> None:
@@ -49,10 +54,11 @@ async def run(config: Config, stop: asyncio.Event) -> None:
             await stack.enter_async_context(
                 serving(_metrics_app(), config.host, config.metrics_port, flag="--metrics-port")
             )
-        session = await stack.enter_async_context(client_session())
         async with asyncio.TaskGroup() as group:
             group.create_task(in_thread(_sweep, store, stop))
             for channel in config.channels:
+                reach = Reach(channel.url, allowed=config.allow_private)
+                session = await stack.enter_async_context(open_session(reach))
                 for quality in config.qualities:
                     recorder = Recorder(Target(store, channel.name, quality), session)
                     group.create_task(record(channel, recorder, stop))
@@ -130,6 +136,11 @@ def parse_qualities(text: str) -> tuple[str, ...]:
 )
 @host_option
 @option("--metrics-port", type=click.IntRange(0, 65535), help="The port for /metrics and /health; none without it.")
+@option(
+    "--allow-private",
+    is_flag=True,
+    help="Let channels at public addresses lead to private ones; a channel whose own address is private always may.",
+)
 @log_level_option
 @click.argument(
     "channels",
@@ -144,9 +155,10 @@ def cli(
     qualities: tuple[str, ...],
     host: str,
     metrics_port: int | None,
+    allow_private: bool,
     log_level: str,
     channels: tuple[Channel, ...],
 ) -> None:
     """Record live HLS streams into the store, each under the NAME given to it."""
-    config = Config(base_dir, channels, qualities, host, metrics_port)
+    config = Config(base_dir, channels, qualities, host, metrics_port, allow_private)
     raise SystemExit(service.main(lambda stop: run(config, stop), name="downloader", level=log_level))

@@ -21,8 +21,10 @@ from aiohttp import (
 )
 
 from common.web import without_secrets
-from downloader.playlist import choose_variants, parse
+from downloader.connections import is_out_of_reach
+from downloader.playlist import parse
 from downloader.playlist_values import MediaPlaylist, MultivariantPlaylist, PlaylistError
+from downloader.variants import choose_variants
 
 # The best quality that a channel has, whatever it is.
 SOURCE = "source"
@@ -97,6 +99,8 @@ def why(error: ClientError | ValueError | OSError) -> str:
     for kind, reason in _REASONS:
         if isinstance(error, kind):
             return reason
+    if is_out_of_reach(error):
+        return "it leads to a private address, which only --allow-private permits"
     if isinstance(error, OSError) and error.errno:
         return f"the connection failed ({os.strerror(error.errno)})"
     return f"the answer could not be understood ({type(error).__name__})"

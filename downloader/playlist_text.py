@@ -15,11 +15,11 @@ from common.segments import MAX_DURATION
 # always consumes what it stands on, so that a megabyte without `=` is not looked at again from each of its letters
 _ATTRIBUTE = re.compile(r'([^=,]*)=?\s*("[^"]*"|[^,]*),?')
 _LEADING_NUMBER = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)")
-_DECIMAL_COMMA = re.compile(r"\s*([0-9]+),([0-9]+),(.*)")
 _INTEGER = re.compile(r'\s*"?([0-9]{1,20})"?\s*')
 _RESOLUTION = re.compile(r"\s*([0-9]{1,5})\s*[xX]\s*([0-9]{1,5})\s*")
 _BYTERANGE = re.compile(r'\s*"?([0-9]{1,18})(?:@([0-9]{0,18}))?"?\s*')
 _IV = re.compile(r"0[xX]([0-9A-Fa-f]{1,32})")
+_OLDEST_YEAR, _LATEST_YEAR = 1900, 2900
 _USER = re.compile(r"//[^/@]*@")
 # The two ordinary forms of an address, for which the way through urllib would change nothing and cost the most time.
 _ABSOLUTE = re.compile(r"https?://[A-Za-z0-9][A-Za-z0-9.-]*(?::[1-9][0-9]{0,3})?[/?]")
@@ -75,25 +75,24 @@ def read_duration(text: str) -> timedelta | None:
 
 
 def read_extinf(text: str) -> tuple[timedelta | None, str]:
-    """Read a duration and a title, and `3,040000,` as an encoder in a country with a decimal comma means it.
-
-    Only a second comma tells the two apart: `3,040000` is three seconds with a title.
-    """
+    """Read a duration and a title, as RFC 8216 §4.3.2.1 has them."""
     seconds, _, title = text.partition(",")
-    if "," in title and (comma := _DECIMAL_COMMA.match(text)):
-        seconds, title = f"{comma[1]}.{comma[2]}", comma[3]
     return read_duration(seconds), title.strip()
 
 
 def read_time(text: str) -> datetime | None:
-    """Read a time in any zone, as aware UTC; without a zone it is UTC. A day without a time of day is none."""
+    """Read a time in any zone, as aware UTC; without a zone it is UTC.
+
+    A day without a time of day is none, and neither is one of another age, to which no duration could be added.
+    """
     text = text[:64].strip(' "').upper()
     if ":" not in text and "T" not in text:
         return None
     try:
-        return dateutil.parse(text.replace("UTC", "Z").replace("GMT", "Z"))
+        found = dateutil.parse(text.replace("UTC", "Z").replace("GMT", "Z"))
     except ValueError:
         return None
+    return found if _OLDEST_YEAR <= found.year <= _LATEST_YEAR else None
 
 
 def read_byterange(text: str) -> tuple[int, int | None] | None:

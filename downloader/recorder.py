@@ -1,7 +1,6 @@
 """One quality of one channel: follow its playlist, fetch what is new, side by side, into the store."""
 
 import asyncio
-import errno
 import itertools
 from bisect import bisect_left
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,7 @@ from common.dateutil import floor_hour, format_utc
 from common.segments import SegmentType
 from common.waits import backoff, in_thread, pause
 from common.web import without_secrets
-from downloader.fetch import Fetched, FetchError, Target, fetch
+from downloader.fetch import Fetched, Fetcher, FetchError, Target
 from downloader.origin import OriginError, fetch_playlist
 from downloader.playlist_values import MediaPlaylist
 from downloader.timeline import NewSegment, Timeline, reload_after
@@ -74,12 +73,16 @@ class Recorder:
     target: Target
     session: ClientSession
     found: int = 0
+    _fetcher: Fetcher = field(init=False)
     _timeline: Timeline = field(default_factory=Timeline)
     _queue: asyncio.PriorityQueue[_Job] = field(default_factory=asyncio.PriorityQueue)
     _live: bool = False
     _warned: set[str] = field(default_factory=set)
     _newest: float = 0.0
     _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
+
+    def __post_init__(self) -> None:
+        self._fetcher = Fetcher(self.session, self.target)
 
     async def fetch_forever(self) -> None:
         """Fetch what `follow` finds, until cancelled."""
@@ -184,13 +187,9 @@ class Recorder:
 
     async def _attempt(self, new: NewSegment) -> FetchError | None:
         try:
-            self._account(await fetch(self.session, new, self.target))
+            self._account(await self._fetcher.fetch(new))
         except FetchError as error:
             return error
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                return FetchError(f"The disk is full; make room in {self.target.store.base}.")
-            return FetchError(f"The store at {self.target.store.base} refuses it: {error.strerror}.")
         return None
 
     def _account(self, fetched: Fetched) -> None:

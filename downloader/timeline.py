@@ -21,11 +21,15 @@ _LATEST = timedelta(seconds=10)
 
 @dataclass(frozen=True, slots=True)
 class NewSegment:
-    """An entry that was not there before, and its `start` (aware UTC); `guessed` if the stream does not tell it."""
+    """An entry that was not there before, and its `start` (aware UTC); `guessed` if the stream does not tell it.
+
+    `after_jump`: the stream's times have jumped right before it, so that nobody can tell what it is of.
+    """
 
     entry: PlaylistSegment
     start: datetime
     guessed: bool
+    after_jump: bool = False
 
 
 @dataclass(slots=True)

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from downloader import playlist as subject
-from downloader.playlist import (
+from downloader import playlist_media
+from downloader.playlist import parse, start_times
+from downloader.playlist_values import (
     ByteRange,
+    Cue,
     Key,
     Map,
     MediaPlaylist,
@@ -19,11 +21,10 @@ from downloader.playlist import (
     PlaylistError,
     PlaylistSegment,
     Rendition,
+    ServerControl,
     Variant,
-    choose_variants,
-    parse,
-    start_times,
 )
+from downloader.variants import choose_variants
 
 URL = "https://origin.example/live/list.m3u8?token=1"
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -114,6 +115,147 @@ def test_what_makes_a_stream_unsupported_can_be_seen() -> None:
     ]
 
 
+def test_a_map_has_the_key_that_applied_where_it_stands() -> None:
+    """An init section may be encrypted with another key than its segments, or with none."""
+    found = media(
+        *('#EXT-X-MAP:URI="i0"', '#EXT-X-KEY:METHOD=AES-128,URI="k1"', "#EXTINF:2,", "a.mp4"),
+        *('#EXT-X-MAP:URI="i1"', '#EXT-X-KEY:METHOD=AES-128,URI="k2"', "#EXTINF:2,", "b.mp4"),
+    )
+    keys = [(s.map and s.map.key and s.map.key.uri[-2:], s.key and s.key.uri[-2:]) for s in found.segments]
+    assert keys == [(None, "k1"), ("k1", "k2")]
+
+
+def test_a_key_of_an_unknown_version_cannot_be_fetched() -> None:
+    """What another version of the identity format would be is not known, so nothing is decrypted with it."""
+    found = media('#EXT-X-KEY:METHOD=AES-128,URI="k",KEYFORMATVERSIONS="2/5"', "#EXTINF:2,", "a.ts")
+    assert found.segments[0].key == Key("AES-128", "")
+    known = media('#EXT-X-KEY:METHOD=AES-128,URI="k",KEYFORMATVERSIONS="1/2"', "#EXTINF:2,", "a.ts")
+    assert known.segments[0].key == Key("AES-128", "https://origin.example/live/k")
+
+
+def test_what_a_reload_is_planned_by_is_told() -> None:
+    """Server control, the length of parts, and how much of the next segment is out; parts themselves are no entries."""
+    found = media(
+        "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,CAN-SKIP-UNTIL=24.0,HOLD-BACK=12,PART-HOLD-BACK=3.012",
+        "#EXT-X-PART-INF:PART-TARGET=1.004",
+        '#EXT-X-PART:DURATION=1,URI="a.0.ts"',
+        '#EXT-X-PART:DURATION=1,URI="a.1.ts",INDEPENDENT=YES',
+        *("#EXTINF:2,", "a.ts"),
+        '#EXT-X-PART:DURATION=1.004,URI="b.0.ts"',
+        '#EXT-X-PRELOAD-HINT:TYPE=PART,URI="b.1.ts"',
+    )
+    control = ServerControl(
+        can_block_reload=True, can_skip_until=secs(24), hold_back=secs(12), part_hold_back=secs(3.012)
+    )
+    assert (found.server_control, found.part_target, found.pending) == (control, secs(1.004), secs(1.004))
+    assert [s.uri[-4:] for s in found.segments] == ["a.ts"]
+    assert media().server_control == ServerControl()
+
+
+def test_prefetch_entries_follow_the_segments() -> None:
+    """Addresses told ahead of their time have the next numbers, the newest duration, and the map and key in force."""
+    found = media(
+        *("#EXT-X-MEDIA-SEQUENCE:7", '#EXT-X-MAP:URI="i"', "#EXTINF:2,live", "a.mp4", "#EXTINF:2.5,live", "b.mp4"),
+        "#EXT-X-TWITCH-PREFETCH:https://edge.example/c.mp4",
+        *("#EXT-X-DISCONTINUITY", '#EXT-X-MAP:URI="j"', "#EXT-X-TWITCH-PREFETCH:d.mp4"),
+        "#EXT-X-TWITCH-PREFETCH:file:///etc/passwd",
+    )
+    base = "https://origin.example/live/"
+    assert [s.sequence for s in found.segments] == [7, 8]
+    assert found.prefetch == (
+        PlaylistSegment("https://edge.example/c.mp4", secs(2.5), 9, map=Map(base + "i"), prefetch=True),
+        PlaylistSegment(base + "d.mp4", secs(2.5), 10, discontinuity=True, map=Map(base + "j"), prefetch=True),
+        PlaylistSegment("", secs(2.5), 11, gap=True, map=Map(base + "j"), prefetch=True),
+    )
+
+
+def test_what_is_listed_after_a_prefetch_takes_its_place() -> None:
+    """An address that is followed by segments was not ahead of its time, and their numbers do not count it."""
+    found = media("#EXT-X-DISCONTINUITY", "#EXT-X-TWITCH-PREFETCH:a.ts", "#EXTINF:2,", "a.ts")
+    assert found.prefetch == ()
+    assert [(s.sequence, s.discontinuity) for s in found.segments] == [(0, True)]
+
+
+def test_bit_rates_apply_until_the_next_but_not_to_byte_ranges() -> None:
+    """EXT-X-BITRATE is kilobits per second of the files after it."""
+    found = media(
+        *("#EXTINF:2,", "a.ts", "#EXT-X-BITRATE:800", "#EXTINF:2,", "b.ts"),
+        *("#EXTINF:2,", "#EXT-X-BYTERANGE:5@0", "c.ts", "#EXTINF:2,", "d.ts", "#EXT-X-BITRATE:x", "#EXTINF:2,", "e.ts"),
+    )
+    assert [s.bitrate for s in found.segments] == [None, 800_000, None, 800_000, None]
+
+
+@pytest.mark.parametrize(
+    ("tag", "cue"),
+    [
+        ("#EXT-X-CUE-OUT", Cue(out=True)),
+        ("#EXT-X-CUE-OUT:30.0", Cue(out=True, duration=secs(30))),
+        ('#EXT-X-CUE-OUT:"19.5"', Cue(out=True, duration=secs(19.5))),
+        ("#EXT-X-CUE-OUT:DURATION=15", Cue(out=True, duration=secs(15))),
+        ('#EXT-X-CUE-OUT:DURATION="19.0"', Cue(out=True, duration=secs(19))),
+        ("#EXT-X-CUE-OUT-CONT:8/30", Cue(out=True, duration=secs(22))),
+        ("#EXT-X-CUE-OUT-CONT:ElapsedTime=8,Duration=30,SCTE35=/DA=", Cue(out=True, duration=secs(22))),
+        ("#EXT-X-CUE-OUT-CONT:ElapsedTime=40,Duration=30", Cue(out=True, duration=secs(0))),
+        ("#EXT-X-CUE-IN", Cue(out=False)),
+        ('#EXT-X-CUE:DURATION="15.0",ID="0",TYPE="SpliceOut",TIME="414.171"', Cue(out=True, duration=secs(15))),
+        ("#EXT-X-SCTE35:TYPE=0x34,DURATION=15.0,CUE-OUT=YES", Cue(out=True, duration=secs(15))),
+        ("#EXT-X-SCTE35:TYPE=0x35,CUE-IN=YES", Cue(out=False)),
+        ("#EXT-X-SCTE35:TYPE=0x10", None),
+        ('#EXT-SCTE35: CUE="/DAIAAAAAAAAAAAQAAZ"', None),
+    ],
+)
+def test_cues_are_read_in_all_their_dialects(tag: str, cue: Cue | None) -> None:
+    """A cue stands on the segment before which it is written, and on no other."""
+    found = media(tag, "#EXTINF:2,", "a.ts", "#EXTINF:2,", "b.ts")
+    assert [s.cue for s in found.segments] == [cue, None]
+
+
+# Variables
+
+
+def test_variables_are_put_into_addresses_and_attributes() -> None:
+    """Given values, those of the playlist's own address (decoded) and imported ones are known from their tag on."""
+    text = "\n".join([
+        *("#EXTM3U", '#EXT-X-DEFINE:NAME="host",VALUE="https://cdn.example"', '#EXT-X-DEFINE:QUERYPARAM="token"'),
+        *('#EXT-X-DEFINE:IMPORT="auth"', '#EXT-X-MAP:URI="{$host}/i{$auth}"', "#EXTINF:2,", "a.mp4?t={$token}"),
+    ])  # fmt: skip
+    found = parse(text, "https://origin.example/l.m3u8?x=1&token=a%2Fb#y", {"auth": "?z"})
+    assert isinstance(found, MediaPlaylist)
+    assert found.segments[0].uri == "https://origin.example/a.mp4?t=a/b"
+    assert found.segments[0].map == Map("https://cdn.example/i?z")
+
+
+def test_variables_of_a_multivariant_playlist_are_handed_on() -> None:
+    """What it defines may be imported by the media playlists that it leads to."""
+    found = multivariant('#EXT-X-DEFINE:NAME="a",VALUE="?b=c"', "#EXT-X-STREAM-INF:BANDWIDTH=1", "v.m3u8{$a}")
+    assert (found.variants[0].uri, found.variables) == ("https://origin.example/live/v.m3u8?b=c", {"a": "?b=c"})
+
+
+@pytest.mark.parametrize(
+    "define",
+    ["", '#EXT-X-DEFINE:IMPORT="v"', '#EXT-X-DEFINE:QUERYPARAM="v"', '#EXT-X-DEFINE:NAME="v"', "#EXT-X-DEFINE:",
+     '#EXT-X-DEFINE:NAME="v w",VALUE="x"'],
+)  # fmt: skip
+def test_an_undefined_variable_is_no_address(define: str) -> None:
+    """Where a variable has no value, the entry is a gap, and the reason is told."""
+    found = media(define, "#EXTINF:2,", "{$v}.ts")
+    assert found.segments[0].gap
+    assert "uses a variable that is not defined" in found.warnings[-1]
+
+
+def test_a_variable_cannot_break_out_of_its_quotes() -> None:
+    """A value that would end the attribute or the line is none."""
+    found = parse('#EXTM3U\n#EXT-X-DEFINE:QUERYPARAM="v"\n#EXTINF:2,\n{$v}.ts', "https://h/?v=a%22%0A%23EXT-X-ENDLIST")
+    assert isinstance(found, MediaPlaylist)
+    assert (found.segments[0].gap, found.endlist) == (True, False)
+
+
+def test_variables_cannot_make_a_playlist_endless() -> None:
+    """What they are put in for is bounded as the playlist itself is."""
+    with pytest.raises(PlaylistError, match="variables make more than 16777216 characters"):
+        media(f'#EXT-X-DEFINE:NAME="v",VALUE="{"x" * 100_000}"', "#EXTINF:2,", "{$v}" * 200)
+
+
 def test_an_end_and_a_type_are_told() -> None:
     """EXT-X-ENDLIST counts wherever it stands, and the type is one of the two that there are."""
     found = media("#EXT-X-ENDLIST", "#EXT-X-PLAYLIST-TYPE:vod", "#EXTINF:2,", "a.ts")
@@ -202,6 +344,35 @@ def test_durations_and_titles_as_encoders_write_them(extinf: str, seconds: float
     """EXTINF is read with a decimal comma, without a comma, with a title that holds more commas."""
     (segment,) = media(f"#EXTINF:{extinf}", "a.ts").segments
     assert (segment.duration, segment.title) == (secs(seconds), title)
+
+
+@pytest.mark.parametrize(
+    ("entries", "seconds"),
+    [
+        # entries: (EXTINF, PROGRAM-DATE-TIME in seconds after noon)
+        ([("3,040000,", None), ("2,960000,", None)], [3.04, 2.96]),
+        ([("3,040000,", None), ("2,", None)], [3, 2]),  # not all of them: a title
+        ([("3,040000,", None), ("2.96,", None)], [3, 2.96]),
+        ([("12,000 miles", None), ("3,2,1, go", None)], [12, 3]),
+        ([("3,040000", 0), ("2,960000", 3.04), ("3,040000", 6)], [3.04, 2.96, 3.04]),  # the times prove it
+        ([("3,040000", 0), ("2,960000", 3), ("3,040000", 5)], [3, 2, 3]),
+        ([("3,040000,", 0), ("3,040000,", 3)], [3, 3]),  # the times refute it
+        ([("3,040000", 0), ("2,960000", 3.3)], [3, 2]),  # they tell neither
+        ([("2,338559", None), ("2,338560", None)], [2, 2]),  # an encoder's counter as title
+        ([("2,000", 0), ("2,000", 2)], [2, 2]),
+    ],
+)
+def test_a_decimal_comma_is_read_where_it_is_certain(
+    entries: list[tuple[str, float | None]], seconds: list[float]
+) -> None:
+    """Without proof a comma ends the duration, as the RFC has it."""
+    lines = []
+    for extinf, at in entries:
+        lines += [f"#EXT-X-PROGRAM-DATE-TIME:{(NOON + secs(at)).isoformat()}"] if at is not None else []
+        lines += [f"#EXTINF:{extinf}", "a.ts"]
+    found = media(*lines)
+    assert [s.duration.total_seconds() for s in found.segments] == seconds
+    assert bool(found.warnings) == (seconds[0] != int(seconds[0]))
 
 
 @pytest.mark.parametrize("extinf", ["-1,x", "nan,x", "inf,x", "86400,x", "1e9,x", ";asljasdfii11)))00,x", ",x"])
@@ -385,7 +556,10 @@ def test_times_in_the_forms_that_origins_write(text: str) -> None:
     assert segment.program_date_time.utcoffset() == timedelta(0)
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "2026-03-01", "0001-01-01T00:00:00+14:00", "9999-12-31T23:00:00-12"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "yesterday", "2026-03-01", "9999-12-31T23:59:59Z", "0001-01-01T00:00:00+14:00", "9999-12-31T23:00:00-12"],
+)
 def test_a_time_that_is_none_is_told_and_left_out(text: str) -> None:
     """An unreadable time never becomes a wrong one."""
     found = media(f"#EXT-X-PROGRAM-DATE-TIME:{text}", "#EXTINF:2,", "a.ts")
@@ -497,6 +671,7 @@ TWITCH = (
         ("720P", "v2.m3u8"),  # the name of the group's rendition, before the best of that height
         ("720p30", "v2.m3u8"),
         ("1080p", "v0.m3u8"),
+        ("1080p60", "v0.m3u8"),  # its name, without the addition
         ("1440p60", "v3.m3u8"),
         ("1440", "v3.m3u8"),
         ("audio_only", "v4.m3u8"),
@@ -517,7 +692,7 @@ def test_a_height_without_a_frame_rate_takes_the_best_of_it() -> None:
 @pytest.mark.parametrize(
     ("found", "quality", "there"),
     [
-        (multivariant(*TWITCH), "1080p60", "source, chunked, 720p60, 720p30, 1440, audio_only"),
+        (multivariant(*TWITCH), "480p", "source, chunked, 720p60, 720p30, 1440, audio_only"),
         (variants("BANDWIDTH=1,RESOLUTION=2x240", "RESOLUTION=8x360,FRAME-RATE=25", "NAME="), "x",
          "source, 240p, 360p25"),
         (MultivariantPlaylist(), "source", "none"),
@@ -568,6 +743,7 @@ def rendered_lines(playlist: MediaPlaylist) -> Iterator[str]:
         if segment.map and segment.map != last_map:
             span = segment.map.byterange
             extra = f',BYTERANGE="{span.length}@{span.start}"' if span else ""
+            yield rendered_key(segment.map.key)
             yield f'#EXT-X-MAP:URI="{segment.map.uri}"{extra}'
         last_map = segment.map
         yield rendered_key(segment.key)
@@ -617,7 +793,7 @@ def test_what_is_rendered_is_read_back(playlist: MediaPlaylist) -> None:
     assert parse(rendered(playlist), URL) == playlist
 
 
-TAGS = [*subject._MEDIA_TAGS, "#EXT-X-STREAM-INF", "#EXT-X-MEDIA", "# comment", "", "\ufeff#EXTM3U"]
+TAGS = [*playlist_media._MEDIA_TAGS, "#EXT-X-STREAM-INF", "#EXT-X-MEDIA", "# comment", "", "\ufeff#EXTM3U"]
 rubbish = st.lists(st.tuples(st.sampled_from(TAGS), st.sampled_from(["", ":"]), st.text(max_size=30)))
 
 
