@@ -1,8 +1,10 @@
 """When a playlist is asked for again: as early as the standard allows, and when something new is there. Pure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count
+from math import ceil
 
 from downloader.playlist_values import MediaPlaylist
 from downloader.timeline import View
@@ -19,9 +21,12 @@ _MARGIN = 0.1
 _WIDE = 0.3
 _LATE_SHARE = 20
 
+# So much later than planned is near enough.
+_SLIP = 0.15
+
 # Shorter segments are seen soon enough anyhow; those of different lengths cannot be foretold.
 _SHORTEST = 1.0
-_STEADY = 0.3
+_STEADY = 0.1
 _LOOKED_AT = 4
 
 
@@ -64,23 +69,22 @@ class Phase:
 
     def due(self, playlist: MediaPlaylist, view: View, asked: float) -> float:
         """Give when to ask again (the loop's clock), never earlier than `reload_after` allows after `asked`."""
-        changed = view.changed
-        earliest = asked + reload_after(playlist, changed=changed).total_seconds()
-        lasts = _steady_length(playlist)
-        if not changed or view.end is None or lasts is None or self._most == float("inf"):
+        earliest = asked + reload_after(playlist, changed=view.changed).total_seconds()
+        lengths = [entry.duration.total_seconds() for entry in playlist.segments[-_LOOKED_AT:]]
+        if not view.changed or view.end is None or not _is_foreseeable(lengths) or self._most == float("inf"):
             return earliest
-        number, end = next(self._requests), view.end.timestamp()
+        number, lasts = next(self._requests), lengths[-1]
+        end, margin = view.end.timestamp(), _MARGIN + max(lengths) - min(lengths)
         least = max(self._least, self._most - lasts)
-        if self._most - least > _WIDE and number >= self._next_try:
-            self._next_try = number + (_LATE_SHARE if number > _LOOKED_AT else 2)
-            # beyond the next one, somewhere before the moment at which the one after it is known to be there
-            return max(earliest, end + 2 * lasts + (least + self._most) / 2)
-        return max(earliest, end + lasts + self._most + _MARGIN)
+        if self._most - least > _WIDE + margin and number >= self._next_try:
+            self._next_try = number + (2 if number < _LOOKED_AT else _LATE_SHARE)
+            aim = end + (least + self._most) / 2  # where it may be listed already, or not yet
+        else:
+            aim = end + self._most + margin
+        # the first such moment that is allowed; one that is missed by a little is not worth a late segment
+        return max(earliest, aim + lasts * max(1, ceil((earliest - aim - _SLIP) / lasts)))
 
 
-def _steady_length(playlist: MediaPlaylist) -> float | None:
-    """Give the seconds that a segment lasts, if all last alike and the window has room for one that is found late."""
-    lengths = [entry.duration.total_seconds() for entry in playlist.segments[-_LOOKED_AT:]]
-    if len(lengths) < _LOOKED_AT or max(lengths) - min(lengths) > _STEADY or min(lengths) < _SHORTEST:
-        return None
-    return lengths[-1]
+def _is_foreseeable(lengths: Sequence[float]) -> bool:
+    """Tell whether the next segment lasts as long as these, and the window has room for one that is found late."""
+    return len(lengths) == _LOOKED_AT and max(lengths) - min(lengths) <= _STEADY and min(lengths) >= _SHORTEST
