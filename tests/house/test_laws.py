@@ -45,7 +45,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "thumbnails",
         "web",
     ),
-    ("clips", "options", "recording", "service", "sidecar", "verify"),
+    ("clips", "missing", "options", "recorder_state", "recording", "service", "sidecar", "verify"),
     ("children", "frames", "smart", "waveforms"),
     ("full",),
     ("cutting",),
