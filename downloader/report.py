@@ -78,7 +78,7 @@ class Report:
 
     def totals(self) -> Totals:
         """Sum up."""
-        return Totals(self._offered, dict(self._recorded), +self._missing, len(self._under_way))
+        return Totals(self._offered, +self._recorded, +self._missing, len(self._under_way))
 
     def offered(self, new: NewSegment) -> None:
         """Count an entry of a playlist; one that is known by its start is not counted again."""
@@ -86,11 +86,14 @@ class Report:
             self._offer(new.start, new.entry.duration)
 
     def recorded(self, segment: Segment) -> None:
-        """Count a segment that is in the store now; had it been missing, it no longer is."""
+        """Count a segment that is in the store now; had it been missing, it no longer is.
+
+        One that is recorded once more, for whatever doubt there was, counts as what it is now.
+        """
         before = self._settle(segment.start, segment.duration)
         if isinstance(before, SegmentType):
-            return
-        if before is not None:
+            self._recorded[before] -= 1
+        elif before is not None:
             self._missing[before] -= 1
             _RECOVERED.labels(self.channel, self.quality).inc()
         self._recorded[segment.type] += 1

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common import missing
 from common.missing import AWAY, Missing, read
 from common.recorder_state import RecorderState, read_state
 from common.segments import Segment, SegmentType, make_segment
@@ -95,6 +96,15 @@ def test_recorded_after_all_wins(store: Store) -> None:
     assert report.totals() == Totals(1, {FULL: 1}, {}, 0)
 
 
+def test_recorded_anew_is_counted_once(store: Store) -> None:
+    """A segment that is fetched again to settle a doubt is one segment, of the type that it has now."""
+    report = Report(store, "chan", "source")
+    for kind in (SUSPECT, FULL):
+        report.offered(new(0))
+        report.recorded(segment(0, kind))
+    assert report.totals() == Totals(1, {FULL: 1}, {}, 0)
+
+
 EVENTS = st.lists(
     st.tuples(st.sampled_from(["offered", "missing", "recorded"]), st.integers(0, 6), st.sampled_from([*Reason])),
     max_size=60,
@@ -162,7 +172,7 @@ async def test_disk_that_refuses_is_tried_again(
 ) -> None:
     """While the disk takes nothing it is said once, and nothing of the report is lost."""
     full = [True]
-    write = module.note
+    write = missing.note
 
     def note(*arguments: Any) -> int:  # noqa: ANN401 - whatever it takes
         if full:
