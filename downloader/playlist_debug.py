@@ -3,8 +3,8 @@
     BASE/<channel>/<quality>/<hour>/.playlists/<MM:SS.ffffff>-<n>.m3u8
 
 are the last N that had been fetched when the segment which starts at that time was new; 1 is the one that showed it.
-Each is as it came, secrets in its addresses included, and its file's time is when it came. They are hidden from listings
-and are removed after a day.
+Each is as it came, secrets in its addresses included, and its file's time is when it came. They are hidden from
+listings and are removed after a day.
 """
 
 import itertools

@@ -32,6 +32,9 @@ _MOST_UNWRITTEN = 10_000
 
 _RETRY_SECONDS = 10.0
 
+# What an origin dates further away than this is counted and not noted: it would get a folder for each of its hours.
+_NOTED = timedelta(days=31)
+
 # A change of the clock's offset that is worth writing down, in seconds.
 _OFFSET_STEP = 0.25
 
@@ -108,7 +111,8 @@ class Report:
         seconds = new.entry.duration.total_seconds()
         _MISSING.labels(self.channel, self.quality, reason.value).inc()
         _MISSING_SECONDS.labels(self.channel, self.quality, reason.value).inc(seconds)
-        self._write(Missing(new.start, new.entry.duration, reason.value))
+        if abs(new.start - self.now()) <= _NOTED:
+            self._write(Missing(new.start, new.entry.duration, reason.value))
 
     def following(self) -> None:
         """Note that the quality is being recorded."""
@@ -180,7 +184,8 @@ class Report:
 
     def _stop(self) -> None:
         """Count nothing more, and leave word of what is under way."""
-        self._write(*(Missing(start, duration, STOPPED) for start, duration in self._under_way.items()))
+        under_way = ((start, length) for start, length in self._under_way.items() if abs(start - self.now()) <= _NOTED)
+        self._write(*(Missing(start, length, STOPPED) for start, length in under_way))
         if self._state is not None:
             self.waiting("The recorder was stopped.")
 

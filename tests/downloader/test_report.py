@@ -131,14 +131,16 @@ def test_nothing_is_ever_lost_from_the_sum(told: list[tuple[str, int, Reason]], 
 
 
 async def test_missing_is_on_disk(store: Store) -> None:
-    """What is missing is noted beside the segments, and at a stop also what was under way."""
-    report = Report(store, "chan", "source")
+    """What is missing is noted beside the segments, at a stop also what was under way; no folders for years to come."""
+    report = Report(store, "chan", "source", Clock())
     async with kept(report):
-        report.offered(new(0))
-        report.offered(new(1))
+        for number in (0, 1, 10_000_000, 20_000_000):
+            report.offered(new(number))
+        report.missing(new(10_000_000), Reason.REFUSED)
         report.missing(new(0), Reason.REFUSED)
         await until(lambda: noted(store) == [lost(0, "refused")])
     assert noted(store) == [lost(0, "refused"), lost(1, "stopped")]
+    assert store.hours("chan", "source") == ["2026-03-01T12"]
 
 
 async def test_state_is_on_disk(store: Store) -> None:
@@ -181,7 +183,7 @@ async def test_disk_that_refuses_is_tried_again(
 
     monkeypatch.setattr(module, "note", note)
     monkeypatch.setattr(module, "_RETRY_SECONDS", 0.0)
-    report = Report(store, "chan", "source")
+    report = Report(store, "chan", "source", Clock())
     async with kept(report):
         report.missing(new(0), Reason.DISK)
         (said,) = await events.wait("report_not_written")
