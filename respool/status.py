@@ -29,7 +29,7 @@ _PICTURED = timedelta(hours=3)
 
 # Of more qualities than these, each gets one line, unless they are named.
 _DETAILED = 3
-_MOST_TIMES = 5
+_MOST_TIMES = 3
 
 # A hole that nothing is noted of: no recorder was looking, or the origin offered nothing.
 _UNKNOWN = "unknown"
@@ -274,9 +274,10 @@ def _describe_window(title: str, window: Window) -> None:
     types = ", ".join(f"{_length(length)} {kind.value}" for kind, length in window.recorded.items()) or "nothing"
     click.echo(f"  {title:<14}  {percent(window.share)} recorded ({types}), {_length(window.offered)} offered")
     for reason, each in window.by_reason.items():
-        times = ", ".join(f"{one.start:%H:%M:%S} to {one.end:%H:%M:%S}" for one in each[:_MOST_TIMES])
-        more = f" and {len(each) - _MOST_TIMES} more" if len(each) > _MOST_TIMES else ""
-        click.echo(f"    {reason:<13} {_length(total(each)):>8}  {times}{more}")
+        many = f"{len(each)} times, the last " if len(each) > _MOST_TIMES else ""
+        shown = each[-1:] if many else each
+        times = ", ".join(f"{one.start:%H:%M:%S} to {one.end:%H:%M:%S}" for one in shown)
+        click.echo(f"    {reason:<13} {_length(total(each)):>12}  {many}{times}")
 
 
 def _pictures(store: Store, status: Status) -> list[HourPicture]:

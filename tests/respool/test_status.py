@@ -176,7 +176,7 @@ def test_people_read_a_paragraph(store: Store, recorder: RecorderFile) -> None:
     said = run(store)
     assert said.startswith(f"chan/source  waiting since {now - 300 * SECOND:%Y-%m-%d %H:%M:%S} (5 min ")
     assert "): The stream is offline.\n  newest segment  ended " in said
-    assert f"    expired          2.0 s  {missing.start:%H:%M:%S} to {missing.end:%H:%M:%S}\n" in said
+    assert f"    expired              2.0 s  {missing.start:%H:%M:%S} to {missing.end:%H:%M:%S}\n" in said
     assert "8.0 s full), 10.0 s offered\n" in said
     assert "█ complete" in said
     assert "\x1b" not in said
@@ -188,7 +188,15 @@ def test_store_of_another_recorder_is_read(store: Store) -> None:
     record(store, now - 20 * SECOND, 0, 1, 4)
     said = run(store, "chan")
     assert said.startswith("chan/source  no recorder has left word here; the names of the segments tell what follows\n")
-    assert "  last hour       60.0% recorded (6.0 s full), 6.0 s offered\n    unknown          4.0 s  " in said
+    assert "  last hour       60.0% recorded (6.0 s full), 6.0 s offered\n    unknown              4.0 s  " in said
+
+
+def test_many_times_are_counted(store: Store) -> None:
+    """Of what happened often the number and the last time are told."""
+    now = datetime.now(UTC)
+    record(store, now - 20 * SECOND, 0, 2, 4, 6, 8)
+    last = now - 6 * SECOND
+    assert f"8.0 s  4 times, the last {last:%H:%M:%S} to {last + 2 * SECOND:%H:%M:%S}\n" in run(store)
 
 
 def test_many_get_a_line_each(store: Store) -> None:
