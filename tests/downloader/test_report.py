@@ -186,9 +186,9 @@ async def test_disk_that_refuses_is_tried_again(
     report = Report(store, "chan", "source", Clock())
     async with kept(report):
         report.missing(new(0), Reason.DISK)
+        report.missing(new(1), Reason.DISK)
         (said,) = await events.wait("report_not_written")
         assert said["reason"] == "/store: No space left on device"
-        report.missing(new(1), Reason.DISK)
         full.clear()
         await until(lambda: noted(store) == [lost(0, "disk"), lost(1, "disk")])
     assert len(events.of("report_not_written")) == 1
