@@ -28,6 +28,23 @@ def ts(number: int, packets: int = 20) -> bytes:
     return association.ljust(PACKET, b"\xff") + (b"\x47" + number.to_bytes(4) * 47)[:PACKET] * (packets - 1)
 
 
+def box(kind: bytes, content: bytes, *, wide: bool = False) -> bytes:
+    """Make a box of MP4; a wide one tells its length in 64 bits."""
+    if wide:
+        return b"\0\0\0\1" + kind + (16 + len(content)).to_bytes(8) + content
+    return (8 + len(content)).to_bytes(4) + kind + content
+
+
+def init_section(number: int = 0) -> bytes:
+    """Make what an init section is known by."""
+    return box(b"ftyp", b"iso6") + box(b"moov", number.to_bytes(4) * 5)
+
+
+def fragment(number: int, length: int = 100, *, wide: bool = False) -> bytes:
+    """Make a body by which a fragment of MP4 is known, and its number too."""
+    return box(b"moof", number.to_bytes(4)) + box(b"mdat", number.to_bytes(4) * (length // 4), wide=wide)
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One segment of a playlist, with the tags before it."""
