@@ -120,6 +120,44 @@ def breaks_off(data: bytes, at: int, *, chunked: bool = False) -> Answer:
     return answer
 
 
+def raw(answer: bytes) -> Answer:
+    """Send these bytes, head and all, and close the connection."""
+
+    async def send(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        assert isinstance(request.transport, asyncio.WriteTransport)
+        request.transport.write(answer)
+        request.transport.close()
+        return web.Response()
+
+    return send
+
+
+def typed(data: bytes | str, content_type: str, **headers: str) -> Answer:
+    """Answer 200 with a body, its type and more headers; underscores in their names are dashes."""
+    content = data.encode() if isinstance(data, str) else data
+    more = {name.replace("_", "-"): value for name, value in headers.items()}
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.Response(body=content, headers={"Content-Type": content_type, **more})
+
+    return answer
+
+
+def ranged(data: bytes) -> Answer:
+    """Answer requests for ranges with those, as RFC 9110 §14 has it; any other with all."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        wanted = request.http_range
+        if wanted.start is None:
+            return web.Response(body=data)
+        part = data[wanted.start : wanted.stop]
+        headers = {"Content-Range": f"bytes {wanted.start}-{wanted.start + len(part) - 1}/{len(data)}"}
+        return web.Response(status=206, body=part, headers=headers)
+
+    return answer
+
+
 def hangs_up(request: web.Request) -> Awaitable[web.StreamResponse]:
     """Close the connection in place of an answer."""
     assert request.transport is not None
