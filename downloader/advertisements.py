@@ -167,7 +167,8 @@ class _Context:
         self._has_stitched = bool(stitched)
         self._stitched = _Covered(_believed(stitched, self._sources, _breaks(playlist, starts)))
         self._overlays = _Covered(span.known for span in spans if span.range.class_name == _OVERLAY)
-        self._interstitials = _Covered(span.known for span in spans if span.range.class_name == _INTERSTITIAL)
+        interstitials = [span for span in spans if span.range.class_name == _INTERSTITIAL]
+        self._interstitials = _Covered((span.start, span.end) for span in interstitials if span.end)
         self._splices = _Covered(span.known for span in spans if _SPLICE.intersection(span.range.attributes))
 
     def mark(self, entry: PlaylistSegment, start: datetime | None) -> Mark | None:
@@ -239,7 +240,7 @@ def _spans(dateranges: Sequence[DateRange]) -> list[_Span]:
         merged[key] = _both(before, found) if before else found
     spans: list[_Span] = []
     following: dict[str, datetime] = {}
-    for found in sorted((r for r in merged.values() if r.start), key=lambda r: r.start or _EPOCH, reverse=True):
+    for found in sorted((r for r in merged.values() if r.start), key=lambda r: (r.start or _EPOCH, r.id), reverse=True):
         start = found.start or _EPOCH
         spans.append(_Span(start, _end(found, start, following.get(found.class_name)), found))
         following[found.class_name] = start
