@@ -233,6 +233,13 @@ def test_an_undefined_variable_is_no_address(define: str) -> None:
     assert "uses a variable that is not defined" in found.warnings[-1]
 
 
+def test_a_variable_is_defined_once() -> None:
+    """What addresses before a second definition were made of stays what it is."""
+    names = [f'#EXT-X-DEFINE:NAME="v",VALUE="{value}"' for value in "ab"]
+    found = media(names[0], "#EXTINF:2,", "{$v}.ts", names[1], "#EXTINF:2,", "{$v}.ts")
+    assert [s.uri[-4:] for s in found.segments] == ["a.ts", "a.ts"]
+
+
 def test_a_variable_cannot_break_out_of_its_quotes() -> None:
     """A value that would end the attribute or the line is none."""
     found = parse('#EXTM3U\n#EXT-X-DEFINE:QUERYPARAM="v"\n#EXTINF:2,\n{$v}.ts', "https://h/?v=a%22%0A%23EXT-X-ENDLIST")
@@ -356,13 +363,23 @@ def test_a_decimal_comma_is_read_where_it_is_certain(
     entries: list[tuple[str, float | None]], seconds: list[float]
 ) -> None:
     """Without proof a comma ends the duration, as the RFC has it."""
+    found = media(*dated(entries))
+    assert [s.duration.total_seconds() for s in found.segments] == seconds
+    assert bool(found.warnings) == (seconds[0] != int(seconds[0]))
+
+
+def dated(entries: list[tuple[str, float | None]]) -> list[str]:
     lines = []
     for extinf, at in entries:
         lines += [f"#EXT-X-PROGRAM-DATE-TIME:{(NOON + secs(at)).isoformat()}"] if at is not None else []
         lines += [f"#EXTINF:{extinf}", "a.ts"]
-    found = media(*lines)
-    assert [s.duration.total_seconds() for s in found.segments] == seconds
-    assert bool(found.warnings) == (seconds[0] != int(seconds[0]))
+    return lines
+
+
+def test_the_times_around_a_discontinuity_prove_nothing_of_a_duration() -> None:
+    """There the clock may step by any amount, also by what looks like a fraction."""
+    found = media(*dated([("3,040000", 0)]), "#EXT-X-DISCONTINUITY", *dated([("3,040000", 3.04)]))
+    assert [s.duration for s in found.segments] == [secs(3), secs(3)]
 
 
 @pytest.mark.parametrize("extinf", ["-1,x", "nan,x", "inf,x", "86400,x", "1e9,x", ";asljasdfii11)))00,x", ",x"])
@@ -723,6 +740,9 @@ def check_invariants(found: MediaPlaylist | MultivariantPlaylist) -> None:
         assert len(start_times(found)) == len(found.segments)
         assert all(segment.uri.startswith(("http://", "https://")) or segment.gap for segment in found.segments)
         assert all(timedelta(0) <= segment.duration <= timedelta(hours=1) for segment in found.segments)
+        assert all(entry.uri.startswith(("http://", "https://")) or entry.gap for entry in found.prefetch)
+        numbers = [entry.sequence for entry in (*found.segments, *found.prefetch)]
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers))) if numbers else True
     else:
         assert all(variant.uri.startswith(("http://", "https://")) for variant in found.variants)
 
