@@ -1,3 +1,4 @@
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from random import Random
 
@@ -270,6 +271,53 @@ def test_the_order_of_date_ranges_makes_no_difference(found: MediaPlaylist, dice
     ordered = MediaPlaylist(TWO, found.segments, dateranges=tuple(ranges))
     dice.shuffle(ranges)
     assert advertisements(MediaPlaylist(TWO, found.segments, dateranges=tuple(ranges))) == advertisements(ordered)
+
+
+@dataclass(frozen=True)
+class Stitched:
+    """What a service makes of a stream and advertisements: all entries, whether each is one, and the date ranges."""
+
+    segments: tuple[PlaylistSegment, ...]
+    skipped: tuple[bool, ...]
+    dateranges: tuple[DateRange, ...]
+
+
+@st.composite
+def stitched_streams(draw: st.DrawFn) -> Stitched:
+    """Stretches of programme and advertisements as Twitch joins them, with any of its three kinds of marks missing."""
+    shown = draw(st.sampled_from([{"range"}, {"title"}, {"source"}, {"range", "title"}, {"range", "title", "source"}]))
+    now, number, segments, skipped = NOON, 0, [], []
+    ranges = [DateRange("n", "twitch-session", NOON, {"END-ON-NEXT": "YES", "X-TV-TWITCH-SESSIONID": "1"})]
+    for is_ad, count in draw(st.lists(st.tuples(st.booleans(), st.integers(1, 5)), min_size=1, max_size=8)):
+        name = f"FT|{number}" if is_ad else "live"
+        rest = draw(st.sampled_from([0.168, 0.9])) if is_ad and draw(st.booleans()) else 0.0
+        over = 0.0 if rest else draw(st.sampled_from([0.0, 0.234]))
+        length = 2 * count + rest
+        if is_ad and "range" in shown:
+            attributes = {"DURATION": f"{length + over:.3f}"}
+            ranges.append(DateRange(f"stitched-ad-{number}", "twitch-stitched-ad", now, attributes))
+        attributes = {"END-ON-NEXT": "YES", "X-TV-TWITCH-STREAM-SOURCE": name if "source" in shown else "live"}
+        ranges.append(DateRange(f"source-{number}", "twitch-stream-source", now, attributes))
+        if is_ad and "source" not in shown:
+            ranges.pop()  # a service that says `live` of an advertisement would mean it
+        for index, seconds in enumerate([2.0] * count + ([rest] if rest else [])):
+            title = (
+                (name if "title" in shown else "") if is_ad or "title" in shown else draw(st.sampled_from(["", "live"]))
+            )
+            lasts = timedelta(seconds=seconds)
+            segments.append(PlaylistSegment("https://h/a", lasts, number, title, now, discontinuity=index == 0))
+            skipped.append(is_ad)
+            now, number = now + lasts, number + 1
+    return Stitched(tuple(segments), tuple(skipped), tuple(ranges))
+
+
+@given(stitched_streams(), st.integers(0, 40), st.integers(1, 20))
+def test_in_every_window_of_a_stitched_stream_the_sides_are_told_apart(stream: Stitched, first: int, size: int) -> None:
+    """Whatever part of it is in sight, no advertisement is recorded, and no programme is skipped."""
+    window = slice(min(first, len(stream.segments)), first + size)
+    shown = stream.segments[window]
+    found = MediaPlaylist(TWO, shown, dateranges=stream.dateranges)
+    assert advertisements(found) == [*stream.skipped[window]]
 
 
 def test_thousands_of_ranges_and_entries_are_held_against_each_other_once() -> None:
