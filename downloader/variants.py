@@ -3,19 +3,21 @@
 A quality is found, case aside, by the first of these rules that finds any variant:
 
 1. By name: the variant's NAME, its VIDEO group, or the NAME of that group's own rendition (`720p60`, `audio_only`),
-   with or without Twitch's ` (source)` behind it. `source`, Twitch's `chunked` and what has that addition are one name.
+   with or without Twitch's ` (source)` behind it. `source` is also called `chunked`, or has that addition, or says so
+   otherwise (`Variant.is_source`).
 2. By size: `720p` is any of that height (or of that width, if it stands upright), `720p60` also of that frame rate
    (rounded: 59.94 is 60).
 3. `source` is any; `audio` and `audio_only` are any that has sound only.
 4. `X-audio` is the sound of the quality X where it comes apart from the picture, `X-audio-de` that in a language or
    of a name.
 
-Among several the best one: with a picture rather than sound only, the most pixels (no RESOLUTION counts as none), the
-highest frame rate; of equal pictures the one in SDR (HDR looks wrong in most players and cuts), then with its sound in
-it, then apart, then without; then H.264 (or no CODECS, which mostly is), which every browser plays and every cut takes,
-before HEVC, AV1 and others; then the highest bandwidth, the first in the file. So `source` is HEVC only where HEVC has
-the larger or faster picture. Where no RESOLUTION tells which pictures are equal, the bandwidth comes before all that.
-A picture that is offered with several kinds of sound is taken with AAC.
+Among several the best one: with a picture rather than sound only, lying rather than upright (some streams are sent as
+both), the most pixels (no RESOLUTION counts as none), the highest frame rate; of equal pictures the one in SDR (HDR
+looks wrong in most players and cuts), then with its sound in it, then apart, then without; then H.264 (or no CODECS,
+which mostly is), which every browser plays and every cut takes, before HEVC, AV1 and others; then the highest
+bandwidth, the first in the file. So `source` is HEVC only where HEVC has the larger or faster picture. Where no
+RESOLUTION tells which pictures are equal, the bandwidth comes before all that. A picture that is offered with several
+kinds of sound is taken with AAC.
 """
 
 import re
@@ -126,7 +128,8 @@ def _named(playlist: MultivariantPlaylist) -> Iterator[tuple[Variant, list[str]]
         if rendition.type == "VIDEO" and not rendition.uri:  # a group has one at most that is the variant itself
             own.setdefault(rendition.group, rendition.name)
     for variant in playlist.variants:
-        yield variant, [variant.name, variant.video, own.get(variant.video, "")]
+        source = "source" if variant.is_source else ""
+        yield variant, [variant.name, variant.video, own.get(variant.video, ""), source]
 
 
 def _forms(name: str) -> set[str]:
@@ -145,7 +148,7 @@ def _has_size(variant: Variant, quality: str) -> bool:
 
 def _rank(variant: Variant, sounds: "_Sounds") -> tuple[int, ...]:
     width, height = variant.resolution or (0, 0)
-    picture = (not variant.audio_only, width * height, round(variant.frame_rate or 0))
+    picture = (not variant.audio_only, width >= height > 0, width * height, round(variant.frame_rate or 0))
     use = (variant.video_range == "SDR", _sound_rank(variant, sounds), _codec_rank(variant))
     return (*picture, *use, variant.bandwidth) if variant.resolution else (*picture, variant.bandwidth, *use)
 

@@ -120,6 +120,28 @@ def test_upright_pictures_and_sound_alone_are_found(quality: str, uri: str) -> N
     assert chosen(found, quality) == uri
 
 
+def test_what_twitch_calls_the_streamer_s_own_is_source() -> None:
+    """In its playlists without groups the source is marked, and names have attributes of their own."""
+    found = variants(
+        'BANDWIDTH=6,RESOLUTION=1280x720,STABLE-VARIANT-ID="720p60",IVS-NAME="720p60",IVS-VARIANT-SOURCE="source"',
+        'BANDWIDTH=9,RESOLUTION=1920x1080,STABLE-VARIANT-ID="1080p60",IVS-NAME="1080p",IVS-VARIANT-SOURCE="transcode"',
+        'BANDWIDTH=1,CODECS="mp4a.40.2",STABLE-VARIANT-ID="audio_only"',
+    )
+    assert [chosen(found, quality) for quality in ("source", "720p60", "1080p", "audio_only")] == [
+        "v0.m3u8", "v0.m3u8", "v1.m3u8", "v2.m3u8",
+    ]  # fmt: skip
+    with pytest.raises(PlaylistError, match="it has: source, 720p60, 1080p, audio_only"):
+        choose(found, ["480p"])
+
+
+def test_a_picture_that_lies_is_preferred_to_one_that_stands() -> None:
+    """Of a stream that is sent as both, the wide one is the source, whatever their sizes."""
+    found = variants("BANDWIDTH=9,RESOLUTION=1080x1920", "BANDWIDTH=5,RESOLUTION=1280x720", "BANDWIDTH=99")
+    assert chosen(found, "source") == "v1.m3u8"
+    assert chosen(found, "1080p") == "v0.m3u8"
+    assert chosen(replace(found, variants=(found.variants[0], found.variants[2])), "source") == "v0.m3u8"
+
+
 def test_i_frame_playlists_are_no_variants() -> None:
     """A list of key frames is not recorded as a quality."""
     found = variants('#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=9,RESOLUTION=1920x1080,URI="i.m3u8"', "RESOLUTION=640x360")
@@ -339,11 +361,13 @@ def test_a_choice_is_of_what_is_offered_or_an_error(found: MultivariantPlaylist,
 
 @given(playlists)
 def test_there_is_a_source_wherever_there_is_a_variant(found: MultivariantPlaylist) -> None:
-    """The best is always found, and nothing offered has more pixels, unless something is called the source."""
+    """The best is always found, and nothing as wide has more pixels, unless something is called the source."""
     if found.variants and not any("source" in v.name.casefold() or v.video == "chunked" for v in found.variants):
         (source,) = choose_variants(replace(found, renditions=()), ["source"]).values()
         pictures = [v for v in found.variants if not v.audio_only]
-        most = max((w * h for w, h in (v.resolution or (0, 0) for v in pictures)), default=0)
+        sizes = [v.resolution or (0, 0) for v in pictures]
+        lying = [(w, h) for w, h in sizes if w >= h > 0]
+        most = max((w * h for w, h in lying or sizes), default=0)
         width, height = source.resolution or (0, 0)
         assert width * height == most
         assert not source.audio_only or not pictures
