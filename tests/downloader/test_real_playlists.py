@@ -86,7 +86,8 @@ def media_facts(found: MediaPlaylist) -> Iterator[str]:
 
 
 def planned(found: MediaPlaylist) -> Iterator[str]:
-    new = [segment for segment in Timeline().advance(found, NOW) if not segment.entry.gap]
+    seen = Timeline().advance(found, NOW)
+    new = getattr(seen, "new", seen)
     if new:
         first = new[0]
         ago = secs(NOW - first.start)
