@@ -9,7 +9,8 @@ class `twitch-...`), but for the title `Amazon|...`, which nothing else is calle
   20.234 s stands for ten segments of 2 s. A range ends where the stream's source is `live` again, a range without an
   end at the next discontinuity, and one of more than ten minutes is none that can be believed.
 - `title`: its title is an advertisement's name: `Amazon|...`, `FT|...`, `DCM,...`, `stitched...`; in a playlist that
-  has a stitched advertisement, any title but `live`. No title is none.
+  has a stitched advertisement, also whatever a date range of the class `twitch-stream-source` names as source, `live`
+  apart.
 - `source`: a date range of the class `twitch-stream-source` gives such a name for its middle, and its title is not
   `live`.
 - `address`: it lies in a folder `adsquared`.
@@ -164,10 +165,12 @@ class _Context:
         stitched = [span for span in spans if _is_stitched(span.range)]
         self._sources = [span for span in spans if span.range.class_name == "twitch-stream-source"]
         self._twitch = bool(stitched) or any(span.range.class_name.startswith("twitch-") for span in spans)
-        self._has_stitched = bool(stitched)
+        names = {span.range.attributes.get(_SOURCE, "").casefold() for span in self._sources if stitched}
+        self._names = names - {"", _LIVE}
         self._stitched = _Covered(_believed(stitched, self._sources, _breaks(playlist, starts)))
         self._overlays = _Covered(span.known for span in spans if span.range.class_name == _OVERLAY)
-        self._interstitials = _Covered(span.known for span in spans if span.range.class_name == _INTERSTITIAL)
+        interstitials = [span for span in spans if span.range.class_name == _INTERSTITIAL]
+        self._interstitials = _Covered((span.start, span.end) for span in interstitials if span.end)
         self._splices = _Covered(span.known for span in spans if _SPLICE.intersection(span.range.attributes))
 
     def mark(self, entry: PlaylistSegment, start: datetime | None) -> Mark | None:
@@ -193,7 +196,7 @@ class _Context:
         """Tell whether a title, or the name of a source, is an advertisement's."""
         if not self._twitch:
             return _AMAZON.match(text) is not None
-        return _NAME.match(text) is not None or (self._has_stitched and text.casefold() not in ("", _LIVE))
+        return _NAME.match(text) is not None or text.casefold() in self._names
 
     def _source(self, moment: datetime) -> str:
         index = bisect_right(self._sources, moment, key=lambda span: span.start) - 1
@@ -239,7 +242,7 @@ def _spans(dateranges: Sequence[DateRange]) -> list[_Span]:
         merged[key] = _both(before, found) if before else found
     spans: list[_Span] = []
     following: dict[str, datetime] = {}
-    for found in sorted((r for r in merged.values() if r.start), key=lambda r: r.start or _EPOCH, reverse=True):
+    for found in sorted((r for r in merged.values() if r.start), key=lambda r: (r.start or _EPOCH, r.id), reverse=True):
         start = found.start or _EPOCH
         spans.append(_Span(start, _end(found, start, following.get(found.class_name)), found))
         following[found.class_name] = start
