@@ -33,6 +33,10 @@ class Target:
     channel: str
     quality: str
 
+    def where(self) -> dict[str, str]:
+        """Give what each line of the log says of it."""
+        return {"channel": self.channel, "quality": self.quality}
+
 
 @dataclass(frozen=True, slots=True)
 class Order:

@@ -13,6 +13,9 @@ from downloader.timeline import View
 _SOONEST = timedelta(seconds=0.5)
 _LATEST = timedelta(seconds=10)
 
+# An origin that holds its answers back is asked again at once, but not in a rush if it holds nothing.
+BLOCKED_SECONDS = 0.2
+
 # A request this much after the moment at which a segment is known to have been there finds it in spite of jitter: one
 # that comes too early must wait for half a target duration.
 _MARGIN = 0.1
@@ -40,6 +43,17 @@ def reload_after(playlist: MediaPlaylist, *, changed: bool) -> timedelta:
     if changed and playlist.segments:
         wait = min(playlist.segments[-1].duration, playlist.target_duration)
     return min(max(wait, _SOONEST), _LATEST)
+
+
+def held_back(playlist: MediaPlaylist) -> float:
+    """Give the seconds for which an origin may hold an answer back (§6.2.5.2: three target durations)."""
+    return 3 * min(max(playlist.target_duration, _SOONEST), _LATEST).total_seconds()
+
+
+def with_number(url: str, number: int) -> str:
+    """Give the address at which the playlist is answered as soon as it has the segment of this number (§6.2.5.2)."""
+    address, hash_, fragment = url.partition("#")
+    return f"{address}{'&' if '?' in address else '?'}_HLS_msn={number}{hash_}{fragment}"
 
 
 @dataclass(slots=True)

@@ -87,7 +87,7 @@ def media_facts(found: MediaPlaylist) -> Iterator[str]:
 
 def planned(found: MediaPlaylist) -> Iterator[str]:
     seen = Timeline().advance(found, NOW)
-    new = getattr(seen, "new", seen)
+    new = seen.new
     if new:
         first = new[0]
         ago = secs(NOW - first.start)
