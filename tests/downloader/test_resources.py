@@ -385,3 +385,27 @@ async def test_streams_of_ffmpeg_are_recorded(
         facts = examine(content)
         assert not facts.error
         assert {round((track.end - track.first) / 90_000) for track in facts.tracks} == {2}
+
+
+@pytest.mark.parametrize(
+    ("name", "host", "count"),
+    [
+        ("flutter-assets/hls/encrypted_bee.m3u8", "https://flutter.github.io/assets-for-api-docs/assets/videos/hls", 3),
+        ("shaka-player/hls-aes-256/media.m3u8", "", 5),
+    ],
+)
+async def test_real_encrypted_streams_are_recorded(
+    fetcher: Fetcher, origin: Origin, store: Store, media: Path, name: str, host: str, count: int
+) -> None:
+    """AES-128 with ranges of the clear length, AES-256 with and without padding, an init section with its own key."""
+    path = media / name
+    for file in path.parent.iterdir():
+        origin.put(f"/{file.name}", ranged(file.read_bytes()))
+    text = path.read_text().replace(host + "/", origin.url("/")) if host else path.read_text()
+    playlist = parse(text, origin.url("/list.m3u8"))
+    assert isinstance(playlist, MediaPlaylist)
+    assert len(playlist.segments) == count
+    for number, entry in enumerate(playlist.segments):
+        found = await fetcher.fetch(NewSegment(entry, NOON + number * 5 * TWO, guessed=False))
+        assert (found.segment.type, found.remarks) == (SegmentType.FULL, ())
+    assert [examine(content).error for content in stored(store).values()] == [None] * count
