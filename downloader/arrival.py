@@ -208,7 +208,12 @@ class Arrival:
 
 
 def _clock(new: NewSegment) -> int:
-    """Give the time of a segment that does not tell any, in ticks: that of its place in the playlist."""
+    """Give the time of a segment that does not tell any, in ticks: that of its place in the playlist.
+
+    It is part of the content, which two nodes must store alike; so it never depends on when they saw it.
+    """
+    if new.guessed:
+        return new.entry.sequence * (new.entry.duration // timedelta(microseconds=1)) * TICKS // 1_000_000
     return (new.start - _EPOCH) // timedelta(microseconds=1) * TICKS // 1_000_000
 
 
