@@ -6,6 +6,8 @@ from downloader.playlist_notes import Notes
 from downloader.playlist_text import quote, read_attributes, read_integer, read_number, read_resolution
 from downloader.playlist_values import MultivariantPlaylist, Rendition, Variant
 
+_NAMES = ("NAME", "IVS-NAME", "STABLE-VARIANT-ID")
+
 
 def read_multivariant(text: str, notes: Notes) -> MultivariantPlaylist:
     """Read what is known to be a multivariant playlist. Raises PlaylistError if it is too large."""
@@ -83,9 +85,10 @@ def _variant(uri: str, attributes: Mapping[str, str], bandwidth: int) -> Variant
         resolution=read_resolution(attributes.get("RESOLUTION", "")),
         frame_rate=read_number(attributes.get("FRAME-RATE", "")),
         codecs=tuple(codec.strip() for codec in attributes.get("CODECS", "").split(",") if codec.strip()),
-        name=attributes.get("NAME", ""),
+        name=next((attributes[key] for key in _NAMES if key in attributes), ""),
         video=attributes.get("VIDEO", ""),
         audio=attributes.get("AUDIO", ""),
         video_range=attributes.get("VIDEO-RANGE", "SDR").upper(),
         pathway=attributes.get("PATHWAY-ID", ""),
+        is_source=attributes.get("IVS-VARIANT-SOURCE", "").casefold() == "source",
     )

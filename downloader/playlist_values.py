@@ -139,8 +139,9 @@ class Variant:
     """One entry of a multivariant playlist (EXT-X-STREAM-INF).
 
     Bandwidths are bits per second (0: not said), `resolution` is (width, height), `name` its NAME (not in the RFC, but
-    common), `video` and `audio` the GROUP-IDs of renditions, `video_range` one of SDR (the default), PQ and HLG,
-    `pathway` the PATHWAY-ID of content steering: where it comes from.
+    common) or what Twitch has in its place (IVS-NAME, STABLE-VARIANT-ID), `video` and `audio` the GROUP-IDs of
+    renditions, `video_range` one of SDR (the default), PQ and HLG, `pathway` the PATHWAY-ID of content steering: where
+    it comes from. `is_source`: Twitch says that it is what the streamer sends (IVS-VARIANT-SOURCE).
     """
 
     uri: str
@@ -154,6 +155,7 @@ class Variant:
     audio: str = ""
     video_range: str = "SDR"
     pathway: str = ""
+    is_source: bool = False
 
     @property
     def audio_only(self) -> bool:

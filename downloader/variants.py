@@ -3,18 +3,21 @@
 A quality is found, case aside, by the first of these rules that finds any variant:
 
 1. By name: the variant's NAME, its VIDEO group, or the NAME of that group's own rendition (`720p60`, `audio_only`),
-   with or without Twitch's ` (source)` behind it. `source`, Twitch's `chunked` and what has that addition are one name.
+   with or without Twitch's ` (source)` behind it. `source` is also called `chunked`, or has that addition, or says so
+   otherwise (`Variant.is_source`).
 2. By size: `720p` is any of that height (or of that width, if it stands upright), `720p60` also of that frame rate
    (rounded: 59.94 is 60).
 3. `source` is any; `audio` and `audio_only` are any that has sound only.
 4. `X-audio` is the sound of the quality X where it comes apart from the picture, `X-audio-de` that in a language or
    of a name.
 
-Among several the best one: with a picture rather than sound only, the most pixels (no RESOLUTION counts as none), the
-highest frame rate; of equal pictures the one in SDR (HDR looks wrong in most players and cuts), then with its sound in
-it, then apart, then without; then H.264 (or no CODECS, which mostly is), which every browser plays and every cut takes,
-before HEVC, AV1 and others; then the highest bandwidth, the first in the file. So `source` is HEVC only where HEVC has
-the larger or faster picture.
+Among several the best one: with a picture rather than sound only, lying rather than upright (some streams are sent as
+both), the most pixels (no RESOLUTION counts as none), the highest frame rate; of equal pictures the one in SDR (HDR
+looks wrong in most players and cuts), then with its sound in it, then apart, then without; then H.264 (or no CODECS,
+which mostly is), which every browser plays and every cut takes, before HEVC, AV1 and others; then the highest
+bandwidth, the first in the file. So `source` is HEVC only where HEVC has the larger or faster picture. Where no
+RESOLUTION tells which pictures are equal, the bandwidth comes before all that. A picture that is offered with several
+kinds of sound is taken with AAC.
 """
 
 import re
@@ -65,15 +68,18 @@ def choose(playlist: MultivariantPlaylist, qualities: Sequence[str]) -> dict[str
         if not alike:
             chosen[quality] = _asked_sound(playlist, quality)
             continue
-        warning = ""
-        if sound := _sound(playlist, alike, ""):
-            name = sounds.setdefault(sound.uri, f"{quality}-audio")
-            chosen.setdefault(name, sound)
-            warning = (
-                f"The sound of {quality} comes apart from its picture and is recorded beside it as {name}; "
-                f"cuts of {quality} have no sound."
-            )
-        chosen[quality] = _choice((variant.uri for variant in alike), warning)
+        uris = [variant.uri for variant in alike]
+        sound = _sound(playlist, alike, "")
+        if sound is None:
+            chosen[quality] = _choice(uris)
+            continue
+        name = sounds.setdefault(sound.uri, f"{quality}-audio")
+        warning = (
+            f"The sound of {quality} comes apart from its picture and is recorded beside it as {name}; "
+            f"cuts of {quality} have no sound."
+        )
+        chosen[quality] = _choice(uris, warning)
+        chosen.setdefault(name, sound)
     return chosen
 
 
@@ -96,8 +102,10 @@ def _alike(playlist: MultivariantPlaylist, quality: str) -> list[Variant]:
     found = _find(playlist, quality)
     if not found:
         return []
-    sounds = _sounds(playlist)
+    sounds = _Sounds(playlist)
     best = max(found, key=lambda variant: _rank(variant, sounds))
+    # the same picture is often offered once with each kind of sound
+    best = max((variant for variant in found if variant.uri == best.uri), key=_has_plain_sound)
     alike = [variant for variant in found if _likeness(variant) == _likeness(best)] if best.bandwidth else [best]
     return sorted(alike, key=lambda variant: variant.pathway != playlist.pathway)
 
@@ -120,7 +128,8 @@ def _named(playlist: MultivariantPlaylist) -> Iterator[tuple[Variant, list[str]]
         if rendition.type == "VIDEO" and not rendition.uri:  # a group has one at most that is the variant itself
             own.setdefault(rendition.group, rendition.name)
     for variant in playlist.variants:
-        yield variant, [variant.name, variant.video, own.get(variant.video, "")]
+        source = "source" if variant.is_source else ""
+        yield variant, [variant.name, variant.video, own.get(variant.video, ""), source]
 
 
 def _forms(name: str) -> set[str]:
@@ -139,19 +148,13 @@ def _has_size(variant: Variant, quality: str) -> bool:
 
 def _rank(variant: Variant, sounds: "_Sounds") -> tuple[int, ...]:
     width, height = variant.resolution or (0, 0)
-    return (
-        not variant.audio_only,
-        width * height,
-        round(variant.frame_rate or 0),
-        variant.video_range == "SDR",
-        _sound_rank(variant, sounds),
-        _codec_rank(variant),
-        variant.bandwidth,
-    )
+    picture = (not variant.audio_only, width >= height > 0, width * height, round(variant.frame_rate or 0))
+    use = (variant.video_range == "SDR", _sound_rank(variant, sounds), _codec_rank(variant))
+    return (*picture, *use, variant.bandwidth) if variant.resolution else (*picture, variant.bandwidth, *use)
 
 
 def _sound_rank(variant: Variant, sounds: "_Sounds") -> int:
-    if _separate(variant, sounds):
+    if sounds.apart(variant):
         return 1
     is_silent = bool(variant.codecs) and not variant.audio and not any(map(_is_sound, variant.codecs))
     return 0 if is_silent else 2
@@ -161,6 +164,11 @@ def _codec_rank(variant: Variant) -> int:
     codecs = [codec.casefold() for codec in variant.codecs if not _is_sound(codec)]
     ranks = [rank for rank, kinds in enumerate(_CODECS) for codec in codecs if codec.startswith(kinds)]
     return min(ranks) if ranks else -1 if codecs else len(_CODECS) - 1
+
+
+def _has_plain_sound(variant: Variant) -> bool:
+    """Whether it has the sound that every browser plays, AAC, as far as its codecs tell."""
+    return all(codec.casefold().startswith("mp4a") for codec in variant.codecs if _is_sound(codec))
 
 
 def _is_sound(codec: str) -> bool:
@@ -183,38 +191,46 @@ def _likeness(variant: Variant) -> tuple[object, ...]:
 
 # Sound -------------------------------------------------------------------------------------------------------------
 
-# The audio renditions of each group, by their addresses.
-_Sounds = dict[str, dict[str, Rendition]]
 
+class _Sounds:
+    """The audio renditions of each group, by their addresses."""
 
-def _sounds(playlist: MultivariantPlaylist) -> _Sounds:
-    groups: _Sounds = {}
-    for rendition in playlist.renditions:
-        if rendition.type == "AUDIO":
-            groups.setdefault(rendition.group, {}).setdefault(rendition.uri, rendition)
-    return groups
+    def __init__(self, playlist: MultivariantPlaylist) -> None:
+        self._has_pictures = not all(variant.audio_only for variant in playlist.variants)
+        self._groups: dict[str, dict[str, Rendition]] = {}
+        for rendition in playlist.renditions:
+            if rendition.type == "AUDIO":
+                self._groups.setdefault(rendition.group, {}).setdefault(rendition.uri, rendition)
 
+    def group(self, name: str) -> Iterable[Rendition]:
+        """Give the renditions of a group that have an address of their own."""
+        return (rendition for uri, rendition in self._groups.get(name, {}).items() if uri)
 
-def _separate(variant: Variant, sounds: _Sounds) -> dict[str, Rendition]:
-    """Give the renditions that hold the variant's sound; none if it is in the variant itself.
+    def apart(self, variant: Variant) -> Iterable[Rendition]:
+        """Give the renditions that hold the variant's sound; none if it is in the variant itself.
 
-    That is so where one of them has no address (RFC 8216 §4.3.4.2.1), or that of the variant.
-    """
-    renditions = sounds.get(variant.audio, {})
-    return {} if "" in renditions or variant.uri in renditions else renditions
+        That is so where one of them has no address (RFC 8216 §4.3.4.2.1), or that of the variant, or where it is sound
+        only. (Where all are said to be that, CODECS are not to be relied on.)
+        """
+        renditions = self._groups.get(variant.audio, {})
+        is_sound = variant.audio_only and self._has_pictures
+        return () if is_sound or "" in renditions or variant.uri in renditions else renditions.values()
 
 
 def _sound(playlist: MultivariantPlaylist, alike: Sequence[Variant], which: str) -> Choice | None:
     """Give the sound of variants that offer the same: the default one, or that of a language or name."""
-    sounds = _sounds(playlist)
-    renditions = _separate(alike[0], sounds).values()
-    found = [r for r in renditions if not which or which in {_folder(r.language), _folder(r.name)}]
+    sounds = _Sounds(playlist)
+    found = [r for r in sounds.apart(alike[0]) if not which or which in {_folder(r.language), _folder(r.name)}]
     if not found:
         return None
     best = max(found, key=lambda rendition: (rendition.default, rendition.autoselect))
-    groups = (sounds[group] for group in dict.fromkeys(variant.audio for variant in alike) if group in sounds)
-    same = (r for group in groups for r in group.values() if (r.name, r.language) == (best.name, best.language))
-    return _choice((best.uri, *(rendition.uri for rendition in same if rendition.uri)))
+    groups = dict.fromkeys(variant.audio for variant in alike)
+    same = (r.uri for group in groups for r in sounds.group(group) if _who(r) == _who(best))
+    return _choice((best.uri, *same))
+
+
+def _who(rendition: Rendition) -> tuple[str, str]:
+    return rendition.name.casefold(), rendition.language.casefold()
 
 
 def _folder(text: str) -> str:

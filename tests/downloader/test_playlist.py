@@ -24,7 +24,6 @@ from downloader.playlist_values import (
     ServerControl,
     Variant,
 )
-from downloader.variants import choose_variants
 
 URL = "https://origin.example/live/list.m3u8?token=1"
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -43,17 +42,8 @@ def multivariant(*lines: str) -> MultivariantPlaylist:
     return found
 
 
-def variants(*lines: str) -> MultivariantPlaylist:
-    """One variant for each attribute list; variant n is v<n>.m3u8."""
-    return multivariant(*(f"#EXT-X-STREAM-INF:{line}\nv{n}.m3u8" for n, line in enumerate(lines)))
-
-
 def secs(seconds: float) -> timedelta:
     return timedelta(seconds=seconds)
-
-
-def chosen(found: MultivariantPlaylist, quality: str) -> str:
-    return choose_variants(found, [quality])[quality].uri.rpartition("/")[2]
 
 
 # Media playlists
@@ -243,6 +233,13 @@ def test_an_undefined_variable_is_no_address(define: str) -> None:
     assert "uses a variable that is not defined" in found.warnings[-1]
 
 
+def test_a_variable_is_defined_once() -> None:
+    """What addresses before a second definition were made of stays what it is."""
+    names = [f'#EXT-X-DEFINE:NAME="v",VALUE="{value}"' for value in "ab"]
+    found = media(names[0], "#EXTINF:2,", "{$v}.ts", names[1], "#EXTINF:2,", "{$v}.ts")
+    assert [s.uri[-4:] for s in found.segments] == ["a.ts", "a.ts"]
+
+
 def test_a_variable_cannot_break_out_of_its_quotes() -> None:
     """A value that would end the attribute or the line is none."""
     found = parse('#EXTM3U\n#EXT-X-DEFINE:QUERYPARAM="v"\n#EXTINF:2,\n{$v}.ts', "https://h/?v=a%22%0A%23EXT-X-ENDLIST")
@@ -366,13 +363,23 @@ def test_a_decimal_comma_is_read_where_it_is_certain(
     entries: list[tuple[str, float | None]], seconds: list[float]
 ) -> None:
     """Without proof a comma ends the duration, as the RFC has it."""
+    found = media(*dated(entries))
+    assert [s.duration.total_seconds() for s in found.segments] == seconds
+    assert bool(found.warnings) == (seconds[0] != int(seconds[0]))
+
+
+def dated(entries: list[tuple[str, float | None]]) -> list[str]:
     lines = []
     for extinf, at in entries:
         lines += [f"#EXT-X-PROGRAM-DATE-TIME:{(NOON + secs(at)).isoformat()}"] if at is not None else []
         lines += [f"#EXTINF:{extinf}", "a.ts"]
-    found = media(*lines)
-    assert [s.duration.total_seconds() for s in found.segments] == seconds
-    assert bool(found.warnings) == (seconds[0] != int(seconds[0]))
+    return lines
+
+
+def test_the_times_around_a_discontinuity_prove_nothing_of_a_duration() -> None:
+    """There the clock may step by any amount, also by what looks like a fraction."""
+    found = media(*dated([("3,040000", 0)]), "#EXT-X-DISCONTINUITY", *dated([("3,040000", 3.04)]))
+    assert [s.duration for s in found.segments] == [secs(3), secs(3)]
 
 
 @pytest.mark.parametrize("extinf", ["-1,x", "nan,x", "inf,x", "86400,x", "1e9,x", ";asljasdfii11)))00,x", ",x"])
@@ -586,7 +593,7 @@ def test_start_times_are_unknown_without_any_time() -> None:
     assert start_times(media()) == []
 
 
-# Multivariant playlists and the choice
+# Multivariant playlists
 
 
 def test_variants_and_renditions_are_read() -> None:
@@ -627,82 +634,6 @@ def test_a_bad_variant_does_not_lose_the_others() -> None:
     assert found.variants == (Variant("https://origin.example/live/b.m3u8"),)
     assert found.renditions == ()
     assert len(found.warnings) == 4
-
-
-def test_source_is_the_best_variant() -> None:
-    """A picture comes before sound only, then pixels, then frame rate, then bandwidth, then the order of the file."""
-    found = variants(
-        'BANDWIDTH=9000000,CODECS="mp4a.40.2"',
-        "BANDWIDTH=8000000",
-        "BANDWIDTH=500000,RESOLUTION=1280x720,FRAME-RATE=30",
-        "BANDWIDTH=400000,RESOLUTION=1280x720,FRAME-RATE=60",
-        "BANDWIDTH=450000,RESOLUTION=1280x720,FRAME-RATE=60",
-        "BANDWIDTH=450000,RESOLUTION=1280x720,FRAME-RATE=60",
-    )
-    assert chosen(found, "source") == "v4.m3u8"
-    assert chosen(replace(found, variants=found.variants[:3]), "source") == "v2.m3u8"
-    assert chosen(replace(found, variants=found.variants[:2]), "source") == "v1.m3u8"
-    assert chosen(replace(found, variants=found.variants[:1]), "Source") == "v0.m3u8"
-
-
-TWITCH = (
-    '#EXT-X-MEDIA:TYPE=VIDEO,GROUP-ID="chunked",NAME="1080p60 (source)"',
-    '#EXT-X-STREAM-INF:BANDWIDTH=9,RESOLUTION=1920x1080,VIDEO="chunked"',
-    "v0.m3u8",
-    '#EXT-X-MEDIA:TYPE=VIDEO,GROUP-ID="720p60",NAME="720p60"',
-    '#EXT-X-STREAM-INF:BANDWIDTH=5,RESOLUTION=1280x720,VIDEO="720p60",FRAME-RATE=60.000',
-    "v1.m3u8",
-    '#EXT-X-MEDIA:TYPE=VIDEO,GROUP-ID="720p30",NAME="720p"',
-    '#EXT-X-STREAM-INF:BANDWIDTH=3,RESOLUTION=1280x720,VIDEO="720p30",FRAME-RATE=29.970',
-    "v2.m3u8",
-    '#EXT-X-STREAM-INF:BANDWIDTH=99,RESOLUTION=2560x1440,FRAME-RATE=59.94,NAME="1440"',
-    "v3.m3u8",
-    '#EXT-X-STREAM-INF:BANDWIDTH=1,CODECS="mp4a.40.2",VIDEO="audio_only"',
-    "v4.m3u8",
-)
-
-
-@pytest.mark.parametrize(
-    ("quality", "uri"),
-    [
-        ("source", "v0.m3u8"),  # what the provider calls source, though another one is larger
-        ("chunked", "v0.m3u8"),
-        ("720p60", "v1.m3u8"),
-        ("720P", "v2.m3u8"),  # the name of the group's rendition, before the best of that height
-        ("720p30", "v2.m3u8"),
-        ("1080p", "v0.m3u8"),
-        ("1080p60", "v0.m3u8"),  # its name, without the addition
-        ("1440p60", "v3.m3u8"),
-        ("1440", "v3.m3u8"),
-        ("audio_only", "v4.m3u8"),
-    ],
-)
-def test_qualities_are_found_by_name_then_by_size(quality: str, uri: str) -> None:
-    """A name wins over a size, and a frame rate is rounded."""
-    assert chosen(multivariant(*TWITCH), quality) == uri
-
-
-def test_a_height_without_a_frame_rate_takes_the_best_of_it() -> None:
-    """Where nothing is called so, `720p` is any variant of that height."""
-    found = variants("BANDWIDTH=9,RESOLUTION=1280x720,FRAME-RATE=25", "BANDWIDTH=5,RESOLUTION=1280x720,FRAME-RATE=50")
-    assert chosen(found, "720p") == "v1.m3u8"
-    assert chosen(found, "720p25") == "v0.m3u8"
-
-
-@pytest.mark.parametrize(
-    ("found", "quality", "there"),
-    [
-        (multivariant(*TWITCH), "480p", "source, chunked, 720p60, 720p30, 1440, audio_only"),
-        (variants("BANDWIDTH=1,RESOLUTION=2x240", "RESOLUTION=8x360,FRAME-RATE=25", "NAME="), "x",
-         "source, 240p, 360p25"),
-        (MultivariantPlaylist(), "source", "none"),
-    ],
-)  # fmt: skip
-def test_a_missing_quality_names_those_that_exist(found: MultivariantPlaylist, quality: str, there: str) -> None:
-    """The error tells the user what could be asked for instead."""
-    with pytest.raises(PlaylistError) as raised:
-        choose_variants(found, [quality])
-    assert str(raised.value) == f"The stream has no quality {quality!r}; it has: {there}."
 
 
 # Properties
@@ -809,8 +740,11 @@ def check_invariants(found: MediaPlaylist | MultivariantPlaylist) -> None:
         assert len(start_times(found)) == len(found.segments)
         assert all(segment.uri.startswith(("http://", "https://")) or segment.gap for segment in found.segments)
         assert all(timedelta(0) <= segment.duration <= timedelta(hours=1) for segment in found.segments)
-    elif found.variants:
-        assert choose_variants(found, ["source"])["source"] in found.variants
+        assert all(entry.uri.startswith(("http://", "https://")) or entry.gap for entry in found.prefetch)
+        numbers = [entry.sequence for entry in (*found.segments, *found.prefetch)]
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers))) if numbers else True
+    else:
+        assert all(variant.uri.startswith(("http://", "https://")) for variant in found.variants)
 
 
 @given(st.lists(segments, max_size=10))
@@ -828,145 +762,3 @@ def test_given_times_are_kept_and_the_others_join(entries: list[PlaylistSegment]
             assert start + entry.duration == starts[n + 1]
         else:
             assert set(starts) == {None}
-
-
-# Real playlists
-
-
-def real(name: str) -> str:
-    if not MEDIA.is_dir():
-        pytest.skip("The folder of real media, ../shared/media, is not there.")
-    return (MEDIA / name).read_bytes().decode("utf-8", "replace")
-
-
-def real_names() -> list[str]:
-    found = (path for path in MEDIA.rglob("*") if path.suffix == ".m3u8" or path.parent.name == "androidx-media")
-    return sorted(str(path.relative_to(MEDIA)) for path in found if path.is_file())
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "m3u8/videojs-m3u8-parser/empty.m3u8",
-        "m3u8/videojs-m3u8-parser/manifestNoExtM3u.m3u8",
-        "m3u8/videojs-m3u8-parser/start.m3u8",  # begins with #EXT-X-VERSION
-        "http-streaming/test/manifests/manifestNoExtM3u.m3u8",
-    ],
-)
-def test_real_playlists_that_are_none(name: str) -> None:
-    """Of all the real ones only those that lack #EXTM3U are refused."""
-    with pytest.raises(PlaylistError):
-        parse(real(name), URL)
-
-
-def test_every_other_real_playlist_is_read() -> None:
-    """Hundreds of real playlists with every known quirk are read; exactly four are none."""
-    refused, read = [], 0
-    for name in real_names():
-        text = real(name)
-        try:
-            parse(text, URL)
-            read += 1
-        except PlaylistError:
-            refused.append(name)
-    if not read:
-        pytest.skip("The folder of real media, ../shared/media, is not there.")
-    assert len(refused) == 4, refused
-
-
-MEDIA_CASES = {
-    # name: segments, gaps, target duration, first number, ended, words of the warnings
-    "twitch-captures/twichat-media-live.m3u8": (14, 0, 6, 4084, False, ""),  # fragmented MP4, prefetch
-    "twitchdownloader/CorrectlyParsesTwitchM3U8OfLiveStreams.m3u8": (15, 0, 5, 4815, False, ""),
-    "videojs-m3u8-parser/headerOnly.m3u8": (0, 0, 6, 0, False, "TARGETDURATION"),
-    "videojs-m3u8-parser/extinf.m3u8": (16, 0, 10, 0, True, "cannot be true"),
-    "videojs-m3u8-parser/missingExtinf.m3u8": (2, 0, 10, 0, True, "no EXTINF"),
-    "videojs-m3u8-parser/multipleTargetDurations.m3u8": (1, 0, 10, 0, False, "no EXTINF"),
-    "videojs-m3u8-parser/manifestExtXEndlistEarly.m3u8": (5, 0, 10, 0, True, ""),
-    "videojs-m3u8-parser/manifestExtTTargetdurationNegative.m3u8": (1, 0, 10, 0, True, "TARGETDURATION"),
-    "videojs-m3u8-parser/invalidTargetDuration.m3u8": (17, 0, 10, 0, True, "TARGETDURATION"),
-    "videojs-m3u8-parser/negativeMediaSequence.m3u8": (4, 0, 8, 0, True, "EXT-X-MEDIA-SEQUENCE"),
-    "videojs-m3u8-parser/twoMediaSequences.m3u8": (4, 0, 8, 11, True, ""),
-    "videojs-m3u8-parser/whiteSpace.m3u8": (4, 0, 10, 0, True, ""),
-    "videojs-m3u8-parser/zeroDuration.m3u8": (1, 0, 10, 0, True, ""),
-    "videojs-m3u8-parser/llhls-byte-range.m3u8": (17, 0, 10, 0, False, "byte range"),  # 587500@ without an offset
-    "videojs-m3u8-parser/llhlsDelta.m3u8": (4, 0, 4, 269, False, ""),  # three skipped
-    "open-m3u8/twoMediaPlaylists.m3u8": (5, 0, 10, 0, True, ""),  # two in one file
-    "open-m3u8/negativeDurationMediaPlaylist.m3u8": (3, 0, 6, 0, False, "cannot be true"),  # a radio's M3U
-    "open-m3u8/withDiscontinuity.m3u8": (5, 0, 10, 0, True, ""),
-    "grafov-m3u8/wowza-vod-chunklist.m3u8": (522, 0, 12, 1, True, ""),
-    "grafov-m3u8/widevine-bitrate.m3u8": (10, 0, 9, 3080, False, ""),
-    "grafov-m3u8/media-playlist-with-cue-out-in-without-oatcls.m3u8": (62, 0, 9, 275163116, False, ""),  # cut off
-    "carlanton-m3u8-parser/media/variant.m3u8": (7, 1, 4, 1, True, ""),  # EXT-X-GAP
-    "carlanton-m3u8-parser/media/media-variables.m3u8": (1, 1, 7, 0, False, "variable"),  # EXT-X-DEFINE
-    "carlanton-m3u8-parser/media/issue-17.m3u8": (2, 0, 53, 0, False, ""),  # a segment of 11 microseconds
-    "kuu-hls-parser/8.10-EXT-X-DATERANGE-carrying-SCTE-35-tags.m3u8": (6, 0, 30, 0, False, ""),
-    "androidx-media/live_low_latency_parts_only": (0, 0, 4, 10, False, ""),
-    "androidx-media/media_playlist_empty": (0, 0, 6, 2, False, "TARGETDURATION"),
-}
-
-
-@pytest.mark.parametrize("name", MEDIA_CASES)
-def test_real_media_playlists(name: str) -> None:
-    """Each class of quirk comes out as it stands in the table."""
-    found = parse(real(f"m3u8/{name}"), URL)
-    count, gaps, target, first, ended, words = MEDIA_CASES[name]
-    assert isinstance(found, MediaPlaylist)
-    assert (len(found.segments), sum(s.gap for s in found.segments)) == (count, gaps)
-    assert (found.target_duration, found.endlist) == (secs(target), ended)
-    assert (found.segments[0].sequence if found.segments else found.media_sequence) == first
-    assert words in " ".join(found.warnings)
-    assert bool(found.warnings) == bool(words)
-
-
-@pytest.mark.parametrize(
-    ("name", "count", "source"),
-    [
-        ("twitch-captures/twichat-master-zerator.m3u8", 6, "1080p60.m3u8"),
-        ("kuu-hls-parser/8.8-Session-Data-in-a-Master-Playlist.m3u8", 0, None),
-        ("kuu-hls-parser/8.4-Master-Playlist.m3u8", 4, "hi.m3u8"),
-        ("videojs-m3u8-parser/master-fmp4.m3u8", 24, "prog_index.m3u8"),
-        ("videojs-m3u8-parser/streamInfInvalid.m3u8", 2, "media.m3u8"),  # no bandwidths: the first
-        ("m3u8-rs/masterplaylist.m3u8", 3, "03.m3u8"),  # URI lines after EXT-X-MEDIA
-        ("m3u8-rs/master.m3u8", 5, "chunklist-b1500000.m3u8"),  # an attribute list that ends in a comma
-        ("grafov-m3u8/master-with-alternatives-b.m3u8", 4, "audio-video.m3u8"),  # renditions after variants
-        ("grafov-m3u8/master-with-stream-inf-name.m3u8", 4, "chunklist_b1828000_t64NCBoaWdo.m3u8"),
-    ],
-)
-def test_real_multivariant_playlists(name: str, count: int, source: str | None) -> None:
-    """The variants of real services are found, and the best of them."""
-    found = parse(real(f"m3u8/{name}"), URL)
-    assert isinstance(found, MultivariantPlaylist)
-    assert len(found.variants) == count
-    if source:
-        assert chosen(found, "source") == source
-
-
-# where the two differ on purpose
-OTHERS_WAY = {
-    "negativeDurationMediaPlaylist.m3u8": "it keeps -1 s, we take the target duration",
-    "media-variables.m3u8": "it keeps the unresolved variable in the address, we refuse it",
-    "media-playlist-with-cue-out-in-without-oatcls.m3u8": "it makes a segment of a last EXTINF without an address",
-}
-
-
-def test_an_independent_parser_reads_the_same() -> None:
-    """Number, addresses and durations of the segments are those that the m3u8 library reads."""
-    m3u8 = pytest.importorskip("m3u8", reason="The m3u8 library, with which to compare, is not installed.")
-    compared = 0
-    for name in real_names():
-        text = real(name)
-        try:
-            ours, theirs = parse(text, URL), m3u8.loads(text, URL)
-        except (ValueError, TypeError, KeyError):
-            # ours wants a header; theirs fails on bad numbers, unknown attributes and a missing BANDWIDTH
-            continue
-        if isinstance(ours, MediaPlaylist) and Path(name).name not in OTHERS_WAY:
-            # it makes a segment without an address of the parts of one that is not complete yet
-            complete = [segment for segment in theirs.segments if segment.uri]
-            assert [s.uri for s in ours.segments] == [s.absolute_uri for s in complete], name
-            assert [s.duration for s in ours.segments] == [secs(s.duration) for s in complete], name
-            compared += 1
-    if not compared:
-        pytest.skip("The folder of real media, ../shared/media, is not there.")
-    assert compared > 200
