@@ -25,7 +25,7 @@ _MOST_PACKED = 4 << 20
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # A segment is read again to see where its timestamps end; no longer one is.
-_MOST_READ_AGAIN = 64 << 20
+_MOST_READ_AGAIN = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,7 @@ class Arrival:
         self._check: TransportCheck | BoxCheck = TransportCheck()
         self._writer: SegmentWriter | None = None
         self._remarks: list[str] = []
+        self._finished = False
         self.closed = False
 
     def write(self, data: bytes) -> None:
@@ -131,6 +132,9 @@ class Arrival:
             self._writer.discard()
 
     def _finish(self, rest: bytes) -> None:
+        if self._finished:  # a commit was tried, and failed on the way
+            return
+        self._finished = True
         self.write(rest)
         if self._decryption and self._any:
             last, fault = self._decryption.finish()
@@ -155,7 +159,8 @@ class Arrival:
 
     def _begin(self, head: bytes) -> None:
         form = form_of(head, self.content_type)
-        if self._decryption and form in (Form.TEXT, Form.UNKNOWN):
+        self.closed = form is Form.TEXT or (form is Form.UNKNOWN and self._decryption is not None)
+        if self.closed and self._decryption:
             raise WrongKeyError
         _refuse_text(form)
         self._form = form
@@ -189,6 +194,7 @@ class Arrival:
             self._remarks += [fault] if fault else []
         except PackedAudioError:
             if self._decryption:
+                self.closed = True
                 raise WrongKeyError from None
             # kept as it came, and its structure says that it is none
         self._open(".ts")

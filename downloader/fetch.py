@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from aiohttp import ClientSession
 
-from common.segments import Segment, SegmentType
+from common.segments import Segment
 from downloader.arrival import Circumstances, Committed, Order, Target, WrongKeyError
 from downloader.attempt import Attempt, clear, first_whole, is_slow
 from downloader.encryption import Decryption, Secret, key_bytes, vector, whole_blocks
@@ -82,7 +82,7 @@ class Fetcher:
                 self._failed.popitem(last=False)
             raise
         self._failed.pop(uri, None)
-        if committed.segment.type is SegmentType.FULL:
+        if attempt.transfer.framed:  # suspect ones too: if half of them are alike, so is the stream
             self._neighbours.add(committed.size, order.duration)
         remarks = committed.remarks
         if coding := attempt.transfer.coding:

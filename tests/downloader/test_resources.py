@@ -300,6 +300,19 @@ async def test_without_its_key_nothing_is_stored(
     assert (await fetched(fetcher, secret)).segment.type is SegmentType.FULL
 
 
+@pytest.mark.parametrize("size", [10, 800, 5000])
+async def test_of_what_a_wrong_key_gives_nothing_stays(
+    fetcher: Fetcher, secret: PlaylistSegment, origin: Origin, store: Store, size: int
+) -> None:
+    """Rubbish of any length leaves no file, whether its transfer ends or breaks off."""
+    data = encrypted(b"\x47" * size, key=b"3" * 16)
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
+    origin.put(PATH, data, raw(head % (len(data) + 100) + data))
+    assert (await failure(fetcher, secret)).reason is Reason.UNUSABLE
+    assert (await failure(fetcher, secret)).reason is Reason.PARTIAL
+    assert not stored(store)
+
+
 async def test_copy_protection_is_not_tried(fetcher: Fetcher, secret: PlaylistSegment, origin: Origin) -> None:
     """What no key over HTTP can decrypt costs no request."""
     failed = await failure(fetcher, replace(secret, key=Key("SAMPLE-AES", "", None, "com.apple.streamingkeydelivery")))
