@@ -48,6 +48,11 @@ class SegmentWriter:
         self.size = 0
 
     @property
+    def path(self) -> Path:
+        """Where the temp lies until it has its final name."""
+        return self._path
+
+    @property
     def closed(self) -> bool:
         """Whether a commit was tried, or it was abandoned."""
         return self._file.closed
@@ -74,6 +79,12 @@ class SegmentWriter:
             _sync_folder(self._folder)
         return segment
 
+    def discard(self) -> None:
+        """Remove the temp and what was written to it; nothing happens if a commit was tried already."""
+        if not self._file.closed:
+            with self._file, suppress(OSError):
+                self._path.unlink()
+
     def abandon(self) -> Segment | None:
         """Keep what was written as `partial`, if anything was; nothing happens if a commit was tried already.
 
@@ -85,8 +96,7 @@ class SegmentWriter:
             with suppress(OSError):
                 return self.commit(SegmentType.PARTIAL)
             return None
-        with self._file, suppress(OSError):
-            self._path.unlink()
+        self.discard()
         return None
 
 

@@ -188,10 +188,13 @@ def cannot_listen(host: str, port: int, error: OSError, flag: str = "--port") ->
     return UserError(f"Cannot listen on {host} port {port} ({error.strerror or error}); choose another with {flag}.")
 
 
-def client_session(*, connect_seconds: float = 10.0) -> ClientSession:
-    """Open a client session: connections are reused, connecting is bounded; each request brings its own timeouts."""
+def client_session(*, connect_seconds: float = 10.0, connector: TCPConnector | None = None) -> ClientSession:
+    """Open a client session: connections are reused, connecting is bounded; each request brings its own timeouts.
+
+    Another `connector` may have rules of its own for what is connected to.
+    """
     return ClientSession(
-        connector=TCPConnector(limit=0, ttl_dns_cache=60),
+        connector=connector or TCPConnector(limit=0, ttl_dns_cache=60),
         timeout=ClientTimeout(total=None, sock_connect=connect_seconds, connect=connect_seconds),
         headers={"User-Agent": USER_AGENT},
         auto_decompress=True,

@@ -1,139 +1,174 @@
-"""One segment from the origin into the store."""
+"""One entry of a playlist into the store, whatever the origin does."""
 
-import time
-from contextlib import suppress
-from dataclasses import dataclass
-from http import HTTPStatus
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout
+from aiohttp import ClientSession
 
-from common.recording import SegmentWriter
 from common.segments import Segment, SegmentType
-from common.store import Store
-from common.waits import in_thread
-from downloader.origin import status_line, why
+from downloader.arrival import Circumstances, Committed, Order, Target, WrongKeyError
+from downloader.attempt import Attempt, clear, first_whole, is_slow
+from downloader.encryption import KEY_BYTES, Decryption, check_usable, vector
+from downloader.neighbours import Neighbours
+from downloader.outcomes import FetchError, Reason
+from downloader.playlist_values import Key, Map
+from downloader.prefetches import Prefetches
+from downloader.resources import Resources
+from downloader.structure import Form, form_of
 from downloader.timeline import NewSegment
+from downloader.transfer import Client, Patience, Transfer
 
-# A segment may arrive as slowly as it likes, as long as it keeps arriving.
-_SEGMENT_TIMEOUT = ClientTimeout(total=120.0, sock_connect=5.0, sock_read=10.0)
+__all__ = ["FetchError", "Fetched", "Fetcher", "Target"]
 
-# What is handed to the disk's thread at once.
-_WRITE_BYTES = 512 << 10
+# Some hundred bytes for each track.
+_MOST_INIT_BYTES = 1 << 20
 
-# No segment of a few seconds is longer, whatever its bit rate.
-_MOST_BYTES = 1 << 30
+# A transfer that takes so long has stalled in between, and may have ended early.
+_ODD_SECONDS = 60.0
 
-# ISO 13818-1 §2.4.3.2: packets of 188 bytes, each beginning with the sync byte.
-_TS_PACKET_BYTES = 188
-_TS_SYNC_BYTE = 0x47
+# Second attempts of one quality at a time: where the line itself is slow, they would only make it slower.
+_MOST_SECOND_ATTEMPTS = 2
 
-
-class FetchError(Exception):
-    """A segment did not come whole; the text is one plain sentence. `gone`: no further attempt can help."""
-
-    def __init__(self, sentence: str, *, gone: bool = False) -> None:
-        super().__init__(sentence)
-        self.gone = gone
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where a segment belongs."""
-
-    store: Store
-    channel: str
-    quality: str
+# The addresses that failed last.
+_MOST_FAILED = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A segment in the store, its bytes, and the seconds that it took."""
+    """A segment in the store, its bytes, the seconds that it took, and in words what is odd about it."""
 
     segment: Segment
     bytes: int
     seconds: float
+    remarks: tuple[str, ...] = ()
 
 
-async def fetch(session: ClientSession, new: NewSegment, target: Target) -> Fetched:
-    """Fetch one segment and commit it as `full`, or as `suspect` if it is complete but no transport stream.
+class Fetcher:
+    """Fetches the segments of one quality into the store, and keeps what they need: keys, init sections."""
 
-    Raises FetchError if it did not come whole, having kept what came as `partial`, and OSError if the disk refuses it.
-    """
-    began = time.monotonic()
-    try:
-        async with session.get(new.entry.uri, timeout=_SEGMENT_TIMEOUT) as response:
-            _check(response)
-            arrival = _Arrival(new, target)
-            segment = await _record(response, arrival)
-    except TimeoutError:
-        raise FetchError("The segment did not arrive in time.") from None
-    except (ClientError, UnicodeError) as error:
-        raise FetchError(f"The segment cannot be fetched: {why(error)}.") from error
-    return Fetched(segment, arrival.size, time.monotonic() - began)
+    def __init__(self, session: ClientSession, target: Target, *, patience: Patience | None = None) -> None:
+        """Take a session that is `downloader.connections`', and where the segments belong."""
+        self._target = target
+        self._client = Client(session, patience or Patience())
+        self._resources = Resources(self._client)
+        self._prefetches = Prefetches(self._client)
+        self._neighbours = Neighbours()
+        self._failed: OrderedDict[str, None] = OrderedDict()
+        self._second_attempts = 0
+
+    def send(self, headers: Mapping[str, str]) -> None:
+        """Send these headers with every request from now on."""
+        self._client.headers = dict(headers)
+
+    async def fetch(self, new: NewSegment) -> Fetched:
+        """Fetch one segment and commit it as `full`, or as `suspect` if something about it is odd.
+
+        Raises FetchError if it did not come whole, having kept what came as `partial`; if it is no media, or cannot be
+        read; or if the disk refuses it. After that the next attempt has a connection of its own.
+        """
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        uri = new.entry.uri
+        try:
+            order = await self._order(new)
+            committed, attempt = await self._race(order)
+        except FetchError as error:
+            if isinstance(error, WrongKeyError) and new.entry.key is not None:
+                self._resources.forget(new.entry.key.uri)
+            self._failed[uri] = None
+            if len(self._failed) > _MOST_FAILED:
+                self._failed.popitem(last=False)
+            raise
+        self._failed.pop(uri, None)
+        if committed.segment.type is SegmentType.FULL:
+            self._neighbours.add(committed.size, order.duration)
+        remarks = committed.remarks
+        if coding := attempt.transfer.coding:
+            remarks += (f"it came in another coding ({coding})",)
+        return Fetched(committed.segment, committed.size, loop.time() - began, remarks)
+
+    def prefetch(self, uri: str) -> None:
+        """Begin to fetch what the playlist promises; `fetch` takes that over when it is listed."""
+        self._prefetches.begin(uri)
+
+    async def close(self) -> None:
+        """Drop what was begun and never listed."""
+        await self._prefetches.close()
+
+    async def _order(self, new: NewSegment) -> Order:
+        """Get what is needed to read the segment."""
+        key, init = new.entry.key, new.entry.map
+        order = Order(new)
+        if key is not None:
+            order = replace(order, key=await self._secret(key), vector=vector(key, new.entry.sequence))
+        return replace(order, init=await self._init(init)) if init is not None else order
+
+    async def _secret(self, key: Key) -> bytes:
+        check_usable(key)
+        secret = await self._resources.get(key.uri, None, KEY_BYTES, "key")
+        if len(secret) != KEY_BYTES:
+            self._resources.forget(key.uri)
+            raise FetchError(f"The key has {len(secret)} bytes in place of 16.", Reason.UNUSABLE, gone=False)
+        return secret
+
+    async def _init(self, init: Map) -> bytes:
+        content = await self._resources.get(init.uri, init.byterange, _MOST_INIT_BYTES, "init section")
+        # RFC 8216 §4.3.2.5: it is encrypted if a key applies to it; many an encoder encrypts the media only
+        if not _is_init(content) and init.key is not None and init.key.iv is not None:
+            decryption = Decryption(await self._secret(init.key), init.key.iv)
+            content = decryption.feed(content) + decryption.finish()[0]
+        if not _is_init(content):
+            self._resources.forget(init.uri)
+            raise FetchError("The init section is neither MP4 nor MPEG-TS.", Reason.UNUSABLE, gone=False)
+        return content
+
+    async def _race(self, order: Order) -> tuple[Committed, Attempt]:
+        """Fetch it, with a second attempt if the first one is slow; the first to end wins."""
+        uri = order.new.entry.uri
+        attempts: dict[asyncio.Task[None], Attempt] = {}
+        winner = None
+        ahead = await self._prefetches.take(uri) if order.new.entry.byterange is None else None
+        first = self._begin(order, attempts, ahead, fresh=uri in self._failed)
+        try:
+            if await is_slow(first, attempts[first]) and self._second_attempts < _MOST_SECOND_ATTEMPTS:
+                whole = await self._beside(order, attempts)
+            else:
+                whole = await first_whole(attempts)
+            committed = await whole.commit(self._circumstances(order, whole))
+            winner = whole
+            return committed, whole
+        finally:
+            await clear(attempts, winner)
+
+    async def _beside(self, order: Order, attempts: dict[asyncio.Task[None], Attempt]) -> Attempt:
+        self._second_attempts += 1
+        try:
+            self._begin(order, attempts, None, fresh=True)
+            return await first_whole(attempts)
+        finally:
+            self._second_attempts -= 1
+
+    def _begin(
+        self, order: Order, attempts: dict[asyncio.Task[None], Attempt], ahead: Transfer | None, *, fresh: bool
+    ) -> asyncio.Task[None]:
+        transfer = ahead or Transfer(self._client, order.new.entry.uri, order.new.entry.byterange)
+        attempt = Attempt(transfer, order, self._target)
+        task = asyncio.create_task(attempt.run(fresh=fresh))
+        attempts[task] = attempt
+        return task
+
+    def _circumstances(self, order: Order, attempt: Attempt) -> Circumstances:
+        remarks = []
+        if order.new.after_jump:
+            remarks.append("the stream's times jumped before it")
+        if (seconds := asyncio.get_running_loop().time() - attempt.began) > _ODD_SECONDS:
+            remarks.append(f"it took {seconds:.0f} s to come")
+        received = attempt.transfer.received
+        low = self._neighbours.is_low(received, order.duration)
+        return Circumstances(attempt.transfer.framed, low, tuple(remarks))
 
 
-def _check(response: ClientResponse) -> None:
-    if response.status in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
-        raise FetchError(f"The origin no longer has it ({response.status}).", gone=True)
-    if response.status != HTTPStatus.OK:
-        raise FetchError(f"The origin answers {status_line(response.status)}.")
-
-
-async def _record(response: ClientResponse, arrival: "_Arrival") -> Segment:
-    buffer = bytearray()
-    try:
-        async for chunk in response.content.iter_any():
-            buffer += chunk
-            if len(buffer) >= _WRITE_BYTES:
-                await in_thread(arrival.write, _taken(buffer))
-            if arrival.size > _MOST_BYTES:
-                raise FetchError(f"The segment is longer than {_MOST_BYTES >> 20} MiB.", gone=True)
-        if not arrival.size and not buffer:
-            raise FetchError("The segment is empty.")
-        return await in_thread(arrival.commit, _taken(buffer))
-    finally:
-        # whatever ended the transfer, a stop of the service too: what came is kept
-        await in_thread(arrival.keep, _taken(buffer))
-
-
-def _taken(buffer: bytearray) -> bytes:
-    data = bytes(buffer)
-    buffer.clear()
-    return data
-
-
-class _Arrival:
-    """A segment on its way to disk, from its first bytes on; what it does blocks and is for a thread."""
-
-    def __init__(self, new: NewSegment, target: Target) -> None:
-        self._new, self._target = new, target
-        self._writer: SegmentWriter | None = None
-        self._first = b""
-
-    @property
-    def size(self) -> int:
-        """The bytes written so far."""
-        return self._writer.size if self._writer else 0
-
-    def write(self, data: bytes) -> SegmentWriter:
-        if self._writer is None:
-            store, channel, quality = self._target.store, self._target.channel, self._target.quality
-            self._writer = SegmentWriter(store, channel, quality, self._new.start, self._new.entry.duration)
-            self._first = data[:1]
-        self._writer.write(data)
-        return self._writer
-
-    def commit(self, rest: bytes) -> Segment:
-        writer = self.write(rest)
-        looks_whole = self._first == bytes([_TS_SYNC_BYTE]) and writer.size % _TS_PACKET_BYTES == 0
-        return writer.commit(SegmentType.FULL if looks_whole else SegmentType.SUSPECT)
-
-    def keep(self, rest: bytes) -> None:
-        """Keep as `partial` what was not committed."""
-        if self._writer is not None and self._writer.closed:
-            return
-        with suppress(OSError):
-            if rest:
-                self.write(rest)
-        if self._writer is not None:
-            self._writer.abandon()
+def _is_init(content: bytes) -> bool:
+    return form_of(content) in (Form.MP4, Form.TRANSPORT)

@@ -1,4 +1,4 @@
-"""The downloader's composition: its configuration, its command, one recorder per quality of each channel."""
+"""The downloader's composition: its configuration, its command, one manager per channel."""
 
 import asyncio
 import re
@@ -6,22 +6,24 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import click
 import structlog
-from aiohttp import web
+from aiohttp import ClientSession, web
 
 from common import service
 from common.options import base_dir_option, host_option, log_level_option, option
 from common.recording import sweep_temps
 from common.store import Store
 from common.waits import in_thread
-from common.web import answer_errors, client_session, serving, show_metrics
-from downloader.channel import Channel, record
+from common.web import answer_errors, serving, show_metrics
+from downloader.addresses import AddressError, provider_of
+from downloader.connections import Reach, open_session
 from downloader.fetch import Target
+from downloader.manager import record
 from downloader.origin import SOURCE
 from downloader.recorder import Recorder
+from downloader.source import Channel, Source
 
 log = structlog.get_logger()
 
@@ -31,13 +33,17 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What to record, in which qualities, and where to; `metrics_port` None: no metrics are served."""
+    """What to record, in which qualities, and where to; `metrics_port` None: no metrics are served.
+
+    `allow_private`: public channels may lead to private addresses.
+    """
 
     base_dir: Path
     channels: tuple[Channel, ...]
     qualities: tuple[str, ...]
     host: str
     metrics_port: int | None
+    allow_private: bool = False
 
 
 async def run(config: Config, stop: asyncio.Event) -> None:
@@ -49,13 +55,21 @@ async def run(config: Config, stop: asyncio.Event) -> None:
             await stack.enter_async_context(
                 serving(_metrics_app(), config.host, config.metrics_port, flag="--metrics-port")
             )
-        session = await stack.enter_async_context(client_session())
         async with asyncio.TaskGroup() as group:
             group.create_task(in_thread(_sweep, store, stop))
             for channel in config.channels:
-                for quality in config.qualities:
-                    recorder = Recorder(Target(store, channel.name, quality), session)
-                    group.create_task(record(channel, recorder, stop))
+                reach = Reach(channel.provider.address, allowed=config.allow_private)
+                session = await stack.enter_async_context(open_session(reach))
+                group.create_task(_record(channel, config.qualities, store, session, stop))
+
+
+async def _record(
+    channel: Channel, qualities: tuple[str, ...], store: Store, session: ClientSession, stop: asyncio.Event
+) -> None:
+    def recorder_of(quality: str) -> Recorder:
+        return Recorder(Target(store, channel.name, quality), session)
+
+    await record(Source(channel, session, qualities), recorder_of, stop)
 
 
 def _sweep(store: Store, stop: asyncio.Event) -> None:
@@ -96,19 +110,11 @@ def _channels(texts: tuple[str, ...]) -> Iterator[Channel]:
             raise click.BadParameter(
                 f"{shown!r} is not NAME=URL, where NAME is up to 64 letters, digits, dots, dashes and underscores."
             )
-        if not _is_http(url):
-            raise click.BadParameter(
-                f"the address of {name} must be an http or https URL, such as https://host/x.m3u8."
-            )
-        yield Channel(name, url)
-
-
-def _is_http(url: str) -> bool:
-    try:
-        address = urlsplit(url)
-        return address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
-    except ValueError:  # a port or an IPv6 address that cannot be
-        return False
+        try:
+            provider = provider_of(url)
+        except AddressError as error:
+            raise click.BadParameter(f"the address of {name} {error}") from error
+        yield Channel(name, provider)
 
 
 def parse_qualities(text: str) -> tuple[str, ...]:
@@ -130,6 +136,11 @@ def parse_qualities(text: str) -> tuple[str, ...]:
 )
 @host_option
 @option("--metrics-port", type=click.IntRange(0, 65535), help="The port for /metrics and /health; none without it.")
+@option(
+    "--allow-private",
+    is_flag=True,
+    help="Let channels at public addresses lead to private ones; a channel whose own address is private always may.",
+)
 @log_level_option
 @click.argument(
     "channels",
@@ -144,9 +155,10 @@ def cli(
     qualities: tuple[str, ...],
     host: str,
     metrics_port: int | None,
+    allow_private: bool,
     log_level: str,
     channels: tuple[Channel, ...],
 ) -> None:
     """Record live HLS streams into the store, each under the NAME given to it."""
-    config = Config(base_dir, channels, qualities, host, metrics_port)
+    config = Config(base_dir, channels, qualities, host, metrics_port, allow_private)
     raise SystemExit(service.main(lambda stop: run(config, stop), name="downloader", level=log_level))

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from http import HTTPStatus
 
@@ -21,9 +22,9 @@ from aiohttp import (
 )
 
 from common.web import without_secrets
+from downloader.connections import is_out_of_reach
 from downloader.playlist import parse
 from downloader.playlist_values import MediaPlaylist, MultivariantPlaylist, PlaylistError
-from downloader.variants import choose_variants
 
 # The best quality that a channel has, whatever it is.
 SOURCE = "source"
@@ -39,10 +40,15 @@ class OriginError(Exception):
     """The origin did not give what was asked of it; the text is one plain sentence."""
 
 
-async def fetch_playlist(session: ClientSession, url: str) -> MediaPlaylist | MultivariantPlaylist:
-    """Fetch and read a playlist. Raises OriginError if it does not come, or is none."""
+async def fetch_playlist(
+    session: ClientSession, url: str, headers: Mapping[str, str] | None = None, *, seconds: float = 0.0
+) -> MediaPlaylist | MultivariantPlaylist:
+    """Fetch and read a playlist; the origin may hold the answer back for so many `seconds`.
+
+    Raises OriginError if it does not come, or is none.
+    """
     try:
-        async with session.get(url, timeout=_PLAYLIST_TIMEOUT) as response:
+        async with session.get(url, headers=headers, timeout=_timeout(seconds)) as response:
             if response.status != HTTPStatus.OK:
                 raise OriginError(f"{without_secrets(url)} answers {status_line(response.status)}.")
             body = await _read(response.content, url)
@@ -57,19 +63,20 @@ async def fetch_playlist(session: ClientSession, url: str) -> MediaPlaylist | Mu
         raise OriginError(f"{without_secrets(url)}: {error}") from error
 
 
-async def media_playlist_url(session: ClientSession, url: str, quality: str) -> str:
-    """Find where the media playlist of a quality is, given a channel's address. Raises OriginError."""
-    playlist = await fetch_playlist(session, url)
-    if isinstance(playlist, MediaPlaylist):
-        if quality != SOURCE:
-            raise OriginError(
-                f"{without_secrets(url)} offers one quality only; ask for {SOURCE} in place of {quality}."
-            )
-        return url
-    try:
-        return choose_variants(playlist, [quality])[quality].uri
-    except PlaylistError as error:
-        raise OriginError(f"{without_secrets(url)}: {error}") from error
+def _timeout(held_back: float) -> ClientTimeout:
+    given = _PLAYLIST_TIMEOUT
+    total, read = (given.total or 0.0) + held_back, (given.sock_read or 0.0) + held_back
+    return ClientTimeout(total=total, sock_connect=given.sock_connect, sock_read=read or None)
+
+
+async def fetch_media_playlist(
+    session: ClientSession, url: str, headers: Mapping[str, str] | None = None, *, seconds: float = 0.0
+) -> MediaPlaylist:
+    """Fetch and read a media playlist, as `fetch_playlist` does. Raises OriginError if it is a multivariant one too."""
+    playlist = await fetch_playlist(session, url, headers, seconds=seconds)
+    if not isinstance(playlist, MediaPlaylist):
+        raise OriginError(f"{without_secrets(url)} is now a choice of qualities, where a list of segments was.")
+    return playlist
 
 
 def status_line(status: int) -> str:
@@ -98,6 +105,8 @@ def why(error: ClientError | ValueError | OSError) -> str:
     for kind, reason in _REASONS:
         if isinstance(error, kind):
             return reason
+    if is_out_of_reach(error):
+        return "it leads to a private address, which only --allow-private permits"
     if isinstance(error, OSError) and error.errno:
         return f"the connection failed ({os.strerror(error.errno)})"
     return f"the answer could not be understood ({type(error).__name__})"

@@ -149,19 +149,29 @@ def _as_json(recording: Recording, start: datetime, end: datetime, hours: list[H
 
 
 def _draw(recording: Recording, start: datetime, end: datetime, hours: list[HourPicture]) -> None:
-    """Draw the hours, day by day, on lines of at most 80 characters."""
     click.echo(f"{'/'.join(recording)} from {start:%Y-%m-%d %H:%M:%S} to {end:%Y-%m-%d %H:%M:%S} UTC\n")
+    draw_hours(hours)
+    click.echo(f"\n{legend()}")
+
+
+def draw_hours(hours: list[HourPicture]) -> None:
+    """Draw the hours, day by day, on lines of at most 80 characters."""
     day, scale = "", "".join(f":{minute:<9}" for minute in range(10, _CELLS, 10))
     for hour in hours:
         if (today := f"{hour.start:%Y-%m-%d}") != day:
             day = today
             click.echo(f"{day:<16}{scale}  share  holes")
         cells = "".join(click.style(cell, fg=_COLOURS.get(cell)) for cell in hour.cells)
-        click.echo(f"{hour.start:%H:%M} {cells} {_percent(hour.share):>6} {len(hour.holes):>6}")
-    click.echo("\n" + "   ".join(f"{click.style(cell, fg=_COLOURS[cell])} {text}" for cell, text in _LEGEND.items()))
+        click.echo(f"{hour.start:%H:%M} {cells} {percent(hour.share):>6} {len(hour.holes):>6}")
 
 
-def _percent(share: float) -> str:
+def legend() -> str:
+    """Say what the characters of a picture mean."""
+    return "   ".join(f"{click.style(cell, fg=_COLOURS[cell])} {text}" for cell, text in _LEGEND.items())
+
+
+def percent(share: float) -> str:
+    """Write a share, 0 to 1."""
     # only what is whole is called 100 %, and only what is not there at all 0 %
     if share in (0, 1):
         return f"{share:.0%}"

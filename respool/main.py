@@ -12,6 +12,7 @@ COMMANDS = {
     "restreamer": ("restreamer.main:cli", "Serve the store as playlists, segments and cuts over HTTP."),
     "cut": ("respool.cut:cli", "Cut the range from START to END out of a recording, into a video file."),
     "coverage": ("respool.coverage:cli", "Show what is recorded of a channel: hours, holes and types, as a picture."),
+    "status": ("respool.status:cli", "Show what is being recorded, and what is missing of the last hours and why."),
     "dsn": ("respool.dsn:cli", "Print the address of the embedded database that `up` runs."),
 }
 

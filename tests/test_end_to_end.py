@@ -17,9 +17,10 @@ import pytest
 from common.dateutil import parse
 from common.store import Store
 from common.web import serving
-from downloader import recorder
-from downloader.channel import Channel
+from downloader import worker
 from downloader.main import Config, run
+from downloader.providers import UrlProvider
+from downloader.source import Channel
 from downloads import Ticks
 from hls_origin import NOON, Live, serving_origin
 from log_events import LogEvents, log_events
@@ -88,7 +89,9 @@ async def downloading(store: Store, url: str) -> AsyncIterator[None]:
     """Record a channel while inside."""
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
-        group.create_task(run(Config(store.base, (Channel("bbb", url),), ("source",), "127.0.0.1", None), stop))
+        group.create_task(
+            run(Config(store.base, (Channel("bbb", UrlProvider(url)),), ("source",), "127.0.0.1", None), stop)
+        )
         try:
             yield
         finally:
@@ -122,7 +125,7 @@ async def test_what_goes_in_comes_out(
     """A live stream is cut byte for byte as its origin served it, and another's player plays all of it."""
     clip: Clip = request.getfixturevalue(kind)
     ticks = Ticks()
-    monkeypatch.setattr(recorder, "pause", ticks.pause)
+    monkeypatch.setattr(worker, "pause", ticks.pause)
     store = Store(tmp_path / "store")
     await record(clip, store, events, ticks)
     end = NOON + clip.duration

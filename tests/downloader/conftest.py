@@ -8,7 +8,7 @@ from aiohttp import ClientSession
 
 from common.store import Store
 from common.web import client_session
-from downloader import channel, recorder
+from downloader import manager, recorder, worker
 from downloads import Ticks
 from hls_origin import Origin, serving_origin
 from log_events import LogEvents, log_events
@@ -41,7 +41,7 @@ def store(tmp_path: Path) -> Store:
 async def ticks(monkeypatch: pytest.MonkeyPatch) -> Ticks:
     """Polls and retries of channels wait for the test; retries of segments follow at once."""
     ticks = Ticks()
-    monkeypatch.setattr(recorder, "pause", ticks.pause)
-    monkeypatch.setattr(channel, "pause", ticks.pause)
+    monkeypatch.setattr(worker, "pause", ticks.pause)
+    monkeypatch.setattr(manager, "pause", ticks.pause)
     monkeypatch.setattr(recorder, "backoff", lambda *_, **__: 0.0)
     return ticks

@@ -5,15 +5,17 @@ import errno
 from datetime import timedelta
 
 import pytest
-from aiohttp import ClientSession, ClientTimeout
+from aiohttp import ClientSession
 
 from common.recording import SegmentWriter
 from common.segments import SegmentType
 from common.store import Store
-from downloader import fetch as subject
-from downloader.fetch import Fetched, FetchError, Target, fetch
+from downloader import arrival, attempt
+from downloader.fetch import Fetched, Fetcher, FetchError, Target
+from downloader.outcomes import Reason
 from downloader.playlist_values import PlaylistSegment
 from downloader.timeline import NewSegment
+from downloader.transfer import Patience
 from downloads import on_disk, stored
 from hls_origin import NOON, PACKET, Answer, Held, Origin, breaks_off, hangs_up, redirect, status, ts
 from log_events import LogEvents
@@ -27,13 +29,14 @@ def new(url: str) -> NewSegment:
     return NewSegment(PlaylistSegment(url, TWO), NOON, guessed=False)
 
 
-async def fetched(session: ClientSession, origin: Origin, store: Store) -> Fetched:
-    return await fetch(session, new(origin.url(PATH) + "?token=hunter2"), Target(store, "chan", "source"))
+async def fetched(session: ClientSession, origin: Origin, store: Store, patience: Patience | None = None) -> Fetched:
+    fetcher = Fetcher(session, Target(store, "chan", "source"), patience=patience)
+    return await fetcher.fetch(new(origin.url(PATH) + "?token=hunter2"))
 
 
-async def failure(session: ClientSession, origin: Origin, store: Store) -> FetchError:
+async def failure(session: ClientSession, origin: Origin, store: Store, patience: Patience | None = None) -> FetchError:
     with pytest.raises(FetchError) as raised:
-        await fetched(session, origin, store)
+        await fetched(session, origin, store, patience)
     assert "hunter2" not in str(raised.value)
     assert str(raised.value).endswith(".")
     return raised.value
@@ -54,11 +57,11 @@ async def test_what_comes_whole_is_full(session: ClientSession, origin: Origin, 
     assert found.bytes == len(data)
 
 
-@pytest.mark.parametrize("data", [b"<html>nothing here</html>", ts(1)[:-1], b"\0" + ts(1)[1:], LONG + b"x"])
+@pytest.mark.parametrize("data", [ts(1)[:-1], b"\0" + ts(1)[1:], LONG + b"x"])
 async def test_what_is_whole_and_no_transport_stream_is_suspect(
     session: ClientSession, origin: Origin, store: Store, data: bytes
 ) -> None:
-    """An HTML page, half a packet more: it is kept, and not called full."""
+    """Half a packet more or less: it is kept, and not called full."""
     origin.put(PATH, data)
     found = await fetched(session, origin, store)
     assert found.segment.type is SegmentType.SUSPECT
@@ -85,14 +88,11 @@ async def test_what_breaks_off_is_partial(
     assert len(data) > at - (256 << 10)  # aiohttp forgets what it has read ahead when the connection ends
 
 
-async def test_what_stops_coming_is_partial(
-    session: ClientSession, origin: Origin, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_stops_coming_is_partial(session: ClientSession, origin: Origin, store: Store) -> None:
     """A transfer that hangs is given up, and what came is kept."""
-    monkeypatch.setattr(subject, "_SEGMENT_TIMEOUT", ClientTimeout(sock_read=0.05))
     origin.put(PATH, Held(LONG, 5 * PACKET))
-    failed = await failure(session, origin, store)
-    assert str(failed) == "The segment did not arrive in time."
+    failed = await failure(session, origin, store, Patience(silence_hard=0.05))
+    assert (str(failed), failed.reason) == ("The segment did not arrive in time.", Reason.TIMED_OUT)
     assert kinds(store) == [SegmentType.PARTIAL]
 
 
@@ -124,7 +124,7 @@ async def test_a_fetch_that_is_cancelled_while_its_file_is_made_leaves_none_open
             loop.call_soon_threadsafe(fetching.cancel)
             super().write(data)
 
-    monkeypatch.setattr(subject, "SegmentWriter", Writer)
+    monkeypatch.setattr(arrival, "SegmentWriter", Writer)
     fetching = asyncio.create_task(fetched(session, origin, store))
     with pytest.raises(asyncio.CancelledError):
         await fetching
@@ -175,7 +175,7 @@ async def test_a_segment_without_an_end_is_given_up(
     session: ClientSession, origin: Origin, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No disk is filled by one segment that never ends."""
-    monkeypatch.setattr(subject, "_MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(attempt, "_MOST_BYTES_A_SECOND", 1 << 18)
     origin.put(PATH, Held(LONG * 2, len(LONG)))
     failed = await failure(session, origin, store)
     assert (str(failed), failed.gone) == ("The segment is longer than 1 MiB.", True)
@@ -196,8 +196,9 @@ async def test_a_disk_that_is_full_is_said(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(SegmentWriter, "write", full)
-    with pytest.raises(OSError, match="No space left"):
-        await fetched(session, origin, store)
+    failed = await failure(session, origin, store)
+    assert (str(failed), failed.reason) == (f"The disk is full; make room in {store.base}.", Reason.DISK)
+    assert not failed.gone
     assert set(kinds(store)) <= {SegmentType.PARTIAL}
 
 

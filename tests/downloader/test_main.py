@@ -15,8 +15,9 @@ from common.errors import UserError
 from common.store import Store
 from common.web import serving
 from downloader import main
-from downloader.channel import Channel
 from downloader.main import Config, cli, parse_channels, parse_qualities, run
+from downloader.providers import UrlProvider
+from downloader.source import Channel
 from downloads import bodies
 from hls_origin import Live, Origin
 from log_events import LogEvents
@@ -26,7 +27,10 @@ from services import service
 def test_channels_are_read() -> None:
     """NAME=URL, the URL with whatever it holds."""
     texts = ("a=http://host/x.m3u8?a=b&c=d", "b-1.c_2=https://user:pw@host:8443/")
-    assert parse_channels(texts) == (Channel("a", texts[0][2:]), Channel("b-1.c_2", texts[1][8:]))
+    assert parse_channels(texts) == (
+        Channel("a", UrlProvider(texts[0][2:])),
+        Channel("b-1.c_2", UrlProvider(texts[1][8:])),
+    )
 
 
 @pytest.mark.parametrize(
@@ -137,7 +141,7 @@ async def test_temps_that_cannot_be_swept_do_no_harm(
     live.reveal_some(1)
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
-        channels = (Channel("a", origin.url("/live.m3u8")),)
+        channels = (Channel("a", UrlProvider(origin.url("/live.m3u8"))),)
         group.create_task(run(Config(tmp_path, channels, ("source",), "127.0.0.1", None), stop))
         await events.wait("segment_committed")
         (event,) = await events.wait("sweep_failed")
@@ -156,7 +160,7 @@ async def test_several_channels_and_qualities_are_recorded_at_once(
         origin.put(f"/{name}", f"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=9\n{high}.m3u8\n"
                    f'#EXT-X-STREAM-INF:BANDWIDTH=5,NAME="low"\n{low}.m3u8\n')  # fmt: skip
     stop = asyncio.Event()
-    channels = (Channel("x", origin.url("/x")), Channel("y", origin.url("/y")))
+    channels = tuple(Channel(name, UrlProvider(origin.url(f"/{name}"))) for name in "xy")
     async with asyncio.TaskGroup() as group:
         group.create_task(run(Config(tmp_path, channels, ("source", "low"), "127.0.0.1", None), stop))
         await events.wait("segment_committed", 8)

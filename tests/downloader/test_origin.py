@@ -6,9 +6,9 @@ import pytest
 from aiohttp import ClientSession, ClientTimeout
 
 from downloader import origin as subject
-from downloader.origin import OriginError, fetch_playlist, media_playlist_url
-from downloader.playlist_values import MediaPlaylist, MultivariantPlaylist
-from hls_origin import Entry, Held, Origin, breaks_off, hangs_up, multivariant, playlist, redirect, status
+from downloader.origin import OriginError, fetch_playlist
+from downloader.playlist_values import MediaPlaylist
+from hls_origin import Entry, Held, Origin, breaks_off, hangs_up, playlist, redirect, status
 from log_events import LogEvents
 
 SECRET = "hunter2"
@@ -46,29 +46,6 @@ async def test_addresses_are_relative_to_where_a_redirect_leads(origin: Origin, 
     found = await fetch_playlist(session, origin.url(PATH))
     assert isinstance(found, MediaPlaylist)
     assert found.segments[0].uri == origin.url("/elsewhere/a.ts")
-
-
-async def test_the_best_quality_is_found(origin: Origin, session: ClientSession) -> None:
-    """A channel's address may be a choice of qualities; `source` is the best, others go by name."""
-    origin.put(PATH, multivariant(high="high.m3u8", low="low.m3u8"))
-    assert isinstance(await fetch_playlist(session, origin.url(PATH)), MultivariantPlaylist)
-    assert await media_playlist_url(session, origin.url(PATH), "source") == origin.url("/live/high.m3u8")
-    assert await media_playlist_url(session, origin.url(PATH), "low") == origin.url("/live/low.m3u8")
-
-
-async def test_a_media_playlist_is_its_own_quality(origin: Origin, session: ClientSession) -> None:
-    """A channel's address may be the list of segments itself; then there is `source` only."""
-    origin.put(PATH, playlist(Entry("a.ts")))
-    assert await media_playlist_url(session, origin.url(PATH), "source") == origin.url(PATH)
-    with pytest.raises(OriginError, match=r"offers one quality only; ask for source in place of 720p\.$"):
-        await media_playlist_url(session, origin.url(PATH), "720p")
-
-
-async def test_a_missing_quality_names_those_there_are(origin: Origin, session: ClientSession) -> None:
-    """The sentence says what could be asked for."""
-    origin.put(PATH, multivariant(high="high.m3u8"))
-    with pytest.raises(OriginError, match=r"has no quality '720p'; it has: source, high\.$"):
-        await media_playlist_url(session, origin.url(PATH), "720p")
 
 
 PLAYLIST = playlist(Entry("a.ts")).encode()

@@ -7,7 +7,6 @@ from datetime import timedelta
 from itertools import pairwise
 
 import pytest
-from aiohttp import ClientSession
 from blockbuster import blockbuster_ctx
 from prometheus_client import REGISTRY
 
@@ -15,9 +14,7 @@ from common.recording import SegmentWriter
 from common.segments import SegmentType
 from common.store import Store
 from downloader import recorder as subject
-from downloader.fetch import Target
-from downloader.origin import OriginError
-from downloader.recorder import EndedError, Recorder, UnsupportedError
+from downloader.retries import MOST_TRIES
 from downloads import Ticks, bodies, recording, stored
 from hls_origin import (
     NOON,
@@ -28,12 +25,11 @@ from hls_origin import (
     Origin,
     breaks_off,
     hangs_up,
-    multivariant,
     playlist,
     status,
     ts,
 )
-from log_events import PATIENCE_SECONDS, LogEvents
+from log_events import LogEvents
 
 PATH = "/live.m3u8"
 
@@ -179,11 +175,11 @@ async def test_a_segment_is_tried_until_it_is_there(
     assert not events.of("segment_lost")
 
 
-async def test_a_segment_that_is_gone_is_given_up_at_once(
+async def test_a_segment_that_is_gone_is_given_up_in_the_end(
     origin: Origin, store: Store, events: LogEvents, ticks: Ticks
 ) -> None:
-    """What the origin has no more is lost: logged, counted, not asked for again; the others are recorded."""
-    lost = metric("segments_lost_total", reason="gone")
+    """What the origin lists and does not have is asked for some more, then lost: logged and counted."""
+    lost = metric("segments_lost_total", reason="expired")
     live = Live(origin)
     live.reveal(ts(0), status(404), ts(2))
     async with recording(store, origin.url(PATH)):
@@ -192,8 +188,8 @@ async def test_a_segment_that_is_gone_is_given_up_at_once(
     assert event["reason"] == "The origin no longer has it (404)."
     assert (event["channel"], event["quality"], event["url"]) == ("chan", "source", origin.url("/1.ts"))
     assert event["start"].startswith("2026-03-01T12:00:02")
-    assert origin.count("/1.ts") == 1
-    assert metric("segments_lost_total", reason="gone") == lost + 1
+    assert origin.count("/1.ts") == MOST_TRIES
+    assert metric("segments_lost_total", reason="expired") == lost + 1
     assert bodies(store) == [ts(0), ts(2)]
 
 
@@ -201,13 +197,13 @@ async def test_a_segment_that_never_comes_is_given_up_in_the_end(
     origin: Origin, store: Store, events: LogEvents, ticks: Ticks
 ) -> None:
     """Tries are counted, and what no try brings is lost: logged and counted once."""
-    lost = metric("segments_lost_total", reason="failed")
+    lost = metric("segments_lost_total", reason="refused")
     live = Live(origin)
     live.reveal(status(500))
     async with recording(store, origin.url(PATH)):
         await events.wait("segment_lost")
-    assert origin.count("/0.ts") == len(events.of("segment_fetch_failed")) == subject._TRIES
-    assert metric("segments_lost_total", reason="failed") == lost + 1
+    assert origin.count("/0.ts") == len(events.of("segment_fetch_failed")) == MOST_TRIES
+    assert metric("segments_lost_total", reason="refused") == lost + 1
 
 
 @pytest.mark.parametrize(
@@ -278,21 +274,6 @@ async def test_after_a_restart_only_what_is_missing_is_fetched(
     assert [kind.type for kind in stored(store)].count(SegmentType.PARTIAL) == 1
 
 
-async def test_after_a_restart_a_guessed_time_says_nothing_of_what_is_there(
-    origin: Origin, store: Store, session: ClientSession, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without told times, nothing is taken to be on disk only because something is there at the guessed time."""
-    live = Live(origin, start=None)
-    live.reveal_some(3)
-    recorder = Recorder(Target(store, "chan", "source"), session)
-    new = recorder._timeline.advance(await recorder._playlist(origin.url(PATH)), NOON)
-    for segment in new:
-        writer = SegmentWriter(store, "chan", "source", segment.start, segment.entry.duration)
-        writer.write(b"another")
-        writer.commit(SegmentType.FULL)
-    assert recorder._missing(new) == new
-
-
 async def test_a_store_that_cannot_be_read_is_no_reason_not_to_record(
     origin: Origin, store: Store, events: LogEvents, ticks: Ticks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -310,88 +291,7 @@ async def test_a_store_that_cannot_be_read_is_no_reason_not_to_record(
     assert event["reason"] == "Input/output error"
 
 
-# Failures of playlists -----------------------------------------------------------------------------------------------
-
-
-async def follow(store: Store, session: ClientSession, url: str) -> None:
-    recorder = Recorder(Target(store, "chan", "source"), session)
-    await asyncio.wait_for(recorder.follow(url, asyncio.Event()), PATIENCE_SECONDS)
-
-
-async def test_a_playlist_that_fails_at_first_sight_is_not_insisted_on(
-    origin: Origin, store: Store, session: ClientSession, ticks: Ticks
-) -> None:
-    """What does not answer at all is for the channel to look after."""
-    with pytest.raises(OriginError, match="answers 404"):
-        await follow(store, session, origin.url(PATH))
-    assert origin.count(PATH) == 1
-
-
-async def test_a_playlist_that_fails_is_tried_three_times(
-    origin: Origin, store: Store, session: ClientSession, events: LogEvents, ticks: Ticks
-) -> None:
-    """Failures in a row are told each and end in an error; one in between is forgotten."""
-    text = playlist(Entry("/0.ts", at=NOON))
-    origin.put(PATH, text, status(500), "<html>", text, status(500), "", status(502), text)
-    following = asyncio.create_task(follow(store, session, origin.url(PATH)))
-    await ticks.reached(1)
-    await ticks.step(5)
-    assert [event["failures"] for event in events.of("playlist_failed")] == [1, 2, 1, 2]
-    ticks.end()
-    with pytest.raises(OriginError, match="answers 502 Bad Gateway"):
-        await asyncio.wait_for(following, PATIENCE_SECONDS)
-    assert origin.count(PATH) == 7
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        (playlist(Entry("a.ts"), end=True), "This is a finished recording"),
-        (playlist(Entry("a.ts", tags=('#EXT-X-MAP:URI="i.mp4"',))), "is fragmented MP4 (EXT-X-MAP)"),
-        (playlist(Entry("a.ts", tags=('#EXT-X-KEY:METHOD=AES-128,URI="k"',))), "is encrypted (EXT-X-KEY)"),
-        (playlist(Entry("a.ts", tags=("#EXT-X-BYTERANGE:9@0",))), "is made of byte ranges (EXT-X-BYTERANGE)"),
-        (playlist(Entry("a.ts"), tags=("#EXT-X-I-FRAMES-ONLY",)), "is a list of key frames only"),
-    ],
-)
-async def test_what_cannot_be_recorded_is_refused(
-    origin: Origin, store: Store, session: ClientSession, ticks: Ticks, text: str, sentence: str
-) -> None:
-    """A kind of stream that is not supported is one sentence, and nothing of it is fetched."""
-    origin.put(PATH, text)
-    with pytest.raises(UnsupportedError) as raised:
-        await follow(store, session, origin.url(PATH) + "?token=hunter2")
-    assert sentence in str(raised.value)
-    assert "hunter2" not in str(raised.value)
-    assert origin.count("/a.ts") == 0
-
-
-async def test_a_list_that_becomes_a_choice_is_an_error(
-    origin: Origin, store: Store, session: ClientSession, ticks: Ticks
-) -> None:
-    """A media playlist in whose place comes a multivariant one is told."""
-    origin.put(PATH, multivariant(a="a.m3u8"))
-    with pytest.raises(OriginError, match=r"is now a choice of qualities, where a list of segments was\.$"):
-        await follow(store, session, origin.url(PATH))
-
-
-async def test_the_end_of_what_was_live_is_recorded(
-    origin: Origin, store: Store, events: LogEvents, ticks: Ticks, session: ClientSession
-) -> None:
-    """Segments that come together with the end of the stream belong to it."""
-    live = Live(origin)
-    live.reveal_some(2)
-    recorder = Recorder(Target(store, "chan", "source"), session)
-    fetching = asyncio.create_task(recorder.fetch_forever())
-    following = asyncio.create_task(recorder.follow(origin.url(PATH), asyncio.Event()))
-    await ticks.reached(1)
-    live.reveal_some(1)
-    live.publish(end=True)
-    ticks.end()
-    with pytest.raises(EndedError):
-        await asyncio.wait_for(following, PATIENCE_SECONDS)
-    await events.wait("segment_committed", 3)
-    fetching.cancel()
-    assert bodies(store) == live.bodies
+# The end ------------------------------------------------------------------------------------------------------------
 
 
 async def test_the_end_of_what_is_on_disk_is_recorded_after_a_restart(

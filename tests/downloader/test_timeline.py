@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from downloader.playlist_values import MediaPlaylist, PlaylistSegment
-from downloader.timeline import NewSegment, Timeline, reload_after
+from downloader.polling import reload_after
+from downloader.timeline import NewSegment, Timeline
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TWO = timedelta(seconds=2)
@@ -82,7 +83,7 @@ def seen(stream: Stream) -> list[NewSegment]:
     return [
         new
         for reload in range(len(stream.windows))
-        for new in timeline.advance(listing(*stream.shown(reload)), NOON + reload * TWO)
+        for new in timeline.advance(listing(*stream.shown(reload)), NOON + reload * TWO).new
     ]
 
 
@@ -119,7 +120,7 @@ def test_one_time_at_the_head_dates_all(stream: Stream, told: int) -> None:
         return listing(*shown)
 
     timeline = Timeline()
-    new = [new for reload in range(len(stream.windows)) for new in timeline.advance(one(reload), NOON)]
+    new = [new for reload in range(len(stream.windows)) for new in timeline.advance(one(reload), NOON).new]
     assert [segment.start for segment in new] == [at[number] for number in numbers(new)]
 
 
@@ -149,7 +150,7 @@ def test_hosts_and_tokens_may_change_between_reloads(stream: Stream) -> None:
     new: list[NewSegment] = []
     for reload in range(len(stream.windows)):
         shown = [replace(e, uri=f"https://h{reload}/x/{e.sequence}.ts?token=/{reload}") for e in stream.shown(reload)]
-        new += timeline.advance(listing(*shown), NOON + reload * TWO)
+        new += timeline.advance(listing(*shown), NOON + reload * TWO).new
     assert numbers(new) == union(stream)
 
 
@@ -158,21 +159,21 @@ def test_hosts_and_tokens_may_change_between_reloads(stream: Stream) -> None:
 
 def test_the_newest_entry_ends_now_at_first_sight() -> None:
     """A stream without times is dated so that its newest segment ends at the moment of the request."""
-    assert starts(Timeline().advance(window(5, 7), NOON)) == [-6.0, -4.0, -2.0]
+    assert starts(Timeline().advance(window(5, 7), NOON).new) == [-6.0, -4.0, -2.0]
 
 
 def test_later_entries_follow_from_those_before() -> None:
     """The local clock is looked at once: what comes later begins where the segment before it ends."""
     timeline = Timeline()
     timeline.advance(window(5, 7), NOON)
-    assert starts(timeline.advance(window(6, 9), NOON + secs(3.3))) == [0.0, 2.0]
+    assert starts(timeline.advance(window(6, 9), NOON + secs(3.3)).new) == [0.0, 2.0]
 
 
 def test_times_that_leave_the_window_are_carried_on() -> None:
     """A time told only once, when the stream began, dates all that follows after it has left the playlist."""
     timeline = Timeline()
     timeline.advance(listing(entry(0, at=NOON), entry(1), entry(2)), NOON + secs(100))
-    new = timeline.advance(window(1, 4), NOON + secs(105))
+    new = timeline.advance(window(1, 4), NOON + secs(105)).new
     assert starts(new) == [6.0, 8.0]
     assert all(segment.guessed for segment in new)
 
@@ -181,29 +182,29 @@ def test_a_jump_of_the_told_time_is_carried_on_from_its_latest_side() -> None:
     """After a break in the told times, what is carried on follows the entry before it and not an older one."""
     timeline = Timeline()
     timeline.advance(listing(entry(0, at=NOON), entry(1, at=NOON + secs(60)), entry(2)), NOON)
-    assert starts(timeline.advance(window(0, 3), NOON)) == [64.0]
+    assert starts(timeline.advance(window(0, 3), NOON).new) == [64.0]
 
 
 def test_an_outage_longer_than_the_window_is_dated_from_the_clock() -> None:
     """When all that was known has left the playlist, the newest entry again ends now."""
     timeline = Timeline()
     timeline.advance(window(5, 7), NOON)
-    assert starts(timeline.advance(window(50, 51), NOON + secs(90))) == [86.0, 88.0]
+    assert starts(timeline.advance(window(50, 51), NOON + secs(90)).new) == [86.0, 88.0]
 
 
 def test_a_new_guess_never_reaches_back_into_what_was_recorded() -> None:
     """A window that comes anew too early for the clock begins where the recording ends."""
     timeline = Timeline()
     timeline.advance(window(5, 7), NOON)
-    assert starts(timeline.advance(window(50, 52), NOON + secs(1))) == [0.0, 2.0, 4.0]
+    assert starts(timeline.advance(window(50, 52), NOON + secs(1)).new) == [0.0, 2.0, 4.0]
 
 
 def test_a_playlist_that_is_empty_for_a_moment_makes_nothing_new() -> None:
     """What was there before the playlist was empty is not new after it."""
     timeline = Timeline()
     timeline.advance(window(5, 7), NOON)
-    assert timeline.advance(listing(), NOON + TWO) == []
-    assert starts(timeline.advance(window(6, 8), NOON + 2 * TWO)) == [0.0]
+    assert not timeline.advance(listing(), NOON + TWO).changed
+    assert starts(timeline.advance(window(6, 8), NOON + 2 * TWO).new) == [0.0]
 
 
 def test_an_encoder_that_restarts_with_other_names_is_new() -> None:
@@ -211,7 +212,7 @@ def test_an_encoder_that_restarts_with_other_names_is_new() -> None:
     timeline = Timeline()
     timeline.advance(window(0, 3), NOON)
     again = listing(*(entry(n, uri=f"https://host/again-{n}.ts") for n in range(3)))
-    assert numbers(timeline.advance(again, NOON + secs(30))) == [0, 1, 2]
+    assert numbers(timeline.advance(again, NOON + secs(30)).new) == [0, 1, 2]
 
 
 def test_an_encoder_that_restarts_with_the_same_names_is_new() -> None:
@@ -219,7 +220,7 @@ def test_an_encoder_that_restarts_with_the_same_names_is_new() -> None:
     timeline = Timeline()
     timeline.advance(window(0, 3, dated=True), NOON)
     again = listing(*(entry(n, at=NOON + secs(40) + n * TWO) for n in range(3)))
-    assert starts(timeline.advance(again, NOON + secs(46))) == [40.0, 42.0, 44.0]
+    assert starts(timeline.advance(again, NOON + secs(46)).new) == [40.0, 42.0, 44.0]
 
 
 def test_an_origin_that_corrects_its_clock_shows_nothing_new() -> None:
@@ -227,7 +228,7 @@ def test_an_origin_that_corrects_its_clock_shows_nothing_new() -> None:
     timeline = Timeline()
     timeline.advance(window(0, 3, dated=True), NOON)
     moved = listing(*(entry(n, at=NOON + secs(0.7) + n * TWO) for n in range(1, 6)))
-    assert starts(timeline.advance(moved, NOON)) == [8.7, 10.7]
+    assert starts(timeline.advance(moved, NOON).new) == [8.7, 10.7]
 
 
 def test_an_origin_that_dates_anew_at_each_request_shows_nothing_new() -> None:
@@ -237,14 +238,14 @@ def test_an_origin_that_dates_anew_at_each_request_shows_nothing_new() -> None:
     for reload in range(20):
         now = NOON + reload * secs(5)
         entries = [entry(n, at=now + (n - reload) * TWO) for n in range(reload, reload + 10)]
-        found += numbers(timeline.advance(listing(*entries), now))
+        found += numbers(timeline.advance(listing(*entries), now).new)
     assert found == list(range(29))
 
 
 def test_gaps_are_left_out_and_count_as_time() -> None:
     """What the origin says it does not have is not new, and what follows it starts after it."""
     gap = replace(entry(1), gap=True)
-    assert starts(Timeline().advance(listing(entry(0, at=NOON), gap, entry(2)), NOON)) == [0.0, 4.0]
+    assert starts(Timeline().advance(listing(entry(0, at=NOON), gap, entry(2)), NOON).new) == [0.0, 4.0]
 
 
 # When to ask again ----------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ SERVICES = sorted({*PACKAGES} - {"common", "respool"})
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("dateutil",),
     ("segments",),
-    ("coverage",),
+    ("coverage", "skew"),
     ("encoding", "levels", "nal", "ticks", "transitions"),
     ("codec_strings",),
     ("avc", "facts", "full_cut", "picture_commands", "sound", "transport"),
@@ -45,7 +45,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "thumbnails",
         "web",
     ),
-    ("clips", "options", "recording", "service", "sidecar", "verify"),
+    ("clips", "missing", "options", "recorder_state", "recording", "service", "sidecar", "verify"),
     ("children", "frames", "smart", "waveforms"),
     ("full",),
     ("cutting",),
@@ -54,15 +54,15 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 PURE = {
     "dateutil", "segments", "coverage", "encoding", "levels", "nal", "codec_strings", "ticks", "transitions", "avc",
     "alignment", "facts", "full_cut", "picture_commands", "sound", "transport", "pes", "programme", "scan", "pieces",
-    "cuts", "splice", "blend_commands", "blends", "crossfades", "sound_track",
+    "cuts", "splice", "blend_commands", "blends", "crossfades", "sound_track", "skew",
 }  # fmt: skip
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 
 # What computes and touches nothing: no clock, disk, network, loop, log. (`datetime` has a clock: see CLOCKS.)
 PURE_STDLIB = {
     "__future__", "base64", "binascii", "bisect", "collections", "dataclasses", "datetime", "decimal", "difflib",
-    "enum", "fractions", "functools", "hashlib", "heapq", "itertools", "json", "math", "operator", "re", "string",
-    "types", "typing",
+    "enum", "fractions", "functools", "hashlib", "heapq", "itertools", "json", "math", "operator", "re", "statistics",
+    "string", "types", "typing",
 }  # fmt: skip
 CLOCKS = {"now", "today", "utcnow"}
 # Whose functions compute and touch nothing either, as far as we use them.

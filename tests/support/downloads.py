@@ -9,9 +9,11 @@ from common.dateutil import parse_hour
 from common.segments import Segment, SegmentType, content_hash, parse_names
 from common.store import Store
 from common.web import client_session
-from downloader.channel import Channel, record
 from downloader.fetch import Target
+from downloader.manager import record
+from downloader.providers import UrlProvider
 from downloader.recorder import Recorder
+from downloader.source import Channel, Source
 from log_events import PATIENCE_SECONDS
 
 
@@ -66,7 +68,8 @@ async def recording(store: Store, url: str, name: str = "chan", quality: str = "
     stop = asyncio.Event()
     async with client_session() as session, asyncio.TaskGroup() as group:
         recorder = Recorder(Target(store, name, quality), session)
-        group.create_task(record(Channel(name, url), recorder, stop))
+        source = Source(Channel(name, UrlProvider(url)), session, [quality])
+        group.create_task(record(source, lambda _: recorder, stop))
         try:
             yield recorder
         finally:

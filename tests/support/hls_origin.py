@@ -13,6 +13,7 @@ from http import HTTPStatus
 from aiohttp import web
 
 from log_events import PATIENCE_SECONDS
+from ts_bytes import crc32
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PACKET = 188
@@ -21,8 +22,10 @@ Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def ts(number: int, packets: int = 20) -> bytes:
-    """Make a body by which a transport stream is known, and its number too."""
-    return (b"\x47" + number.to_bytes(4) * 47)[:PACKET] * packets
+    """Make a body by which a transport stream is known, and its number too: an empty association, then anything."""
+    section = b"\0\xb0\x09" + (number & 0xFFFF).to_bytes(2) + b"\xc1\0\0"
+    association = b"\x47\x40\0\x10\0" + section + crc32(section).to_bytes(4)
+    return association.ljust(PACKET, b"\xff") + (b"\x47" + number.to_bytes(4) * 47)[:PACKET] * (packets - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +139,16 @@ class Held:
 
 
 class Origin:
-    """What it answers at each path, and what it was asked: `requests` are paths in the order of arrival."""
+    """What it answers at each path, and what it was asked: `requests` are paths in the order of arrival.
+
+    `peers` are the other ends of their connections, `headers` what was sent along.
+    """
 
     def __init__(self) -> None:
         self.requests: list[str] = []
         self.queries: list[str] = []
+        self.peers: list[object] = []
+        self.headers: list[dict[str, str]] = []
         self.base = ""
         self._answers: dict[str, list[Answer]] = {}
         self._held: list[Held] = []
@@ -168,6 +176,8 @@ class Origin:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(request.path)
         self.queries.append(request.query_string)
+        self.headers.append(dict(request.headers))
+        self.peers.append(request.transport.get_extra_info("peername") if request.transport else None)
         self._asked.set()
         answers = self._answers.get(request.path, [status(HTTPStatus.NOT_FOUND)])
         answer = answers.pop(0) if len(answers) > 1 else answers[0]

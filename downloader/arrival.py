@@ -1,0 +1,205 @@
+"""A segment on its way to disk, from its first bytes on; all of it blocks and is for a thread.
+
+What comes is decrypted, looked at, hashed and written in the same pass. The end decides the type: `full` if all of it
+is as it should be, else `suspect`, with the reasons in words.
+"""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+
+from common.recording import SegmentWriter
+from common.segments import Segment, SegmentType, Suffix
+from common.store import Store
+from downloader.encryption import Decryption
+from downloader.neighbours import lack
+from downloader.outcomes import FetchError, Reason
+from downloader.packed_audio import PackedAudioError, as_transport
+from downloader.structure import HEAD_BYTES, BoxCheck, Form, TransportCheck, form_of
+from downloader.timeline import NewSegment
+
+# Ten seconds of the dearest sound are less than one of them.
+_MOST_PACKED = 4 << 20
+
+# A segment is read again to see where its timestamps end; no longer one is.
+_MOST_READ_AGAIN = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a segment belongs."""
+
+    store: Store
+    channel: str
+    quality: str
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A segment to be fetched, with what is needed to read it: its init section, and its key and vector, or nothing."""
+
+    new: NewSegment
+    init: bytes = b""
+    key: bytes = b""
+    vector: bytes = b""
+
+    @property
+    def duration(self) -> timedelta:
+        """How long the playlist says that it lasts."""
+        return self.new.entry.duration
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """How a transfer ended: `framed` if the answer told where it ends, `low` if few bytes came for its duration.
+
+    `remarks` are faults that are known already.
+    """
+
+    framed: bool
+    low: bool
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A segment in the store, its bytes, and what is odd about it; `full` if nothing is."""
+
+    segment: Segment
+    size: int
+    remarks: tuple[str, ...]
+
+
+class Arrival:
+    """`write` what comes, then `commit` it; or `keep` what there is of it, or `discard` it."""
+
+    def __init__(self, target: Target, order: Order) -> None:
+        self.content_type = ""
+        self._target, self._order = target, order
+        self._decryption = Decryption(order.key, order.vector) if order.key else None
+        self._any = False
+        self._form: Form | None = None
+        self._head = b""
+        self._packed = bytearray()
+        self._check: TransportCheck | BoxCheck = TransportCheck()
+        self._writer: SegmentWriter | None = None
+        self._remarks: list[str] = []
+        self.closed = False
+
+    def write(self, data: bytes) -> None:
+        """Take in what came next. Raises FetchError if it is no media, and OSError if the disk refuses it."""
+        self._any = self._any or bool(data)
+        self._take(self._decryption.feed(data) if self._decryption else data)
+
+    def commit(self, rest: bytes, circumstances: Circumstances) -> Committed:
+        """Take in the last bytes and give it its final name; raises as `write` does, and for a segment of no bytes."""
+        self._finish(rest)
+        if self._form is None:
+            raise FetchError("The segment is empty.", Reason.REFUSED)
+        if self._form is Form.PACKED:
+            self._unpack()
+        writer = self._open(".ts") if self._writer is None else self._writer
+        remarks = (*self._faults(circumstances, writer), *self._remarks, *circumstances.remarks)
+        self.closed = True
+        segment = writer.commit(SegmentType.SUSPECT if remarks else SegmentType.FULL)
+        return Committed(segment, writer.size, remarks)
+
+    def keep(self, rest: bytes) -> Segment | None:
+        """Keep as `partial` what was not committed, if that is anything."""
+        if self.closed:
+            return None
+        self.closed = True
+        with suppress(OSError, FetchError):
+            self._finish(rest)
+            if self._packed:
+                self._unpack()
+        return self._writer.abandon() if self._writer else None
+
+    def discard(self) -> None:
+        """Leave nothing of it."""
+        self.closed = True
+        if self._writer:
+            self._writer.discard()
+
+    def _finish(self, rest: bytes) -> None:
+        self.write(rest)
+        if self._decryption and self._any:
+            last, fault = self._decryption.finish()
+            self._remarks += [fault] if fault else []
+            self._take(last, last=True)
+        self._take(b"", last=True)
+
+    def _take(self, data: bytes, *, last: bool = False) -> None:
+        if self._form is None:
+            self._head += data
+            if len(self._head) < HEAD_BYTES and not (last and self._head):
+                return
+            data, self._head = self._head, b""
+            self._begin(data)
+        if self._form is Form.PACKED:
+            self._packed += data
+            if len(self._packed) > _MOST_PACKED:
+                raise FetchError("It is longer than any packed audio.", Reason.REFUSED, gone=True)
+        elif data:
+            self._put(data)
+
+    def _begin(self, head: bytes) -> None:
+        form = form_of(head, self.content_type)
+        if self._decryption and form in (Form.TEXT, Form.UNKNOWN):
+            raise WrongKeyError
+        if form is Form.TEXT:
+            raise FetchError("The origin answers with a page or a text in place of media.", Reason.REFUSED)
+        self._form = form
+        if form is Form.PACKED:
+            return
+        self._check = BoxCheck() if form is Form.MP4 else TransportCheck()
+        self._open(".mp4" if form is Form.MP4 else ".ts")
+        init = self._order.init
+        if init and form_of(init) is form:
+            self._put(init)
+        elif init:
+            self._remarks.append("its init section is of another form than itself")
+
+    def _open(self, suffix: Suffix) -> SegmentWriter:
+        target, new = self._target, self._order.new
+        self._writer = SegmentWriter(
+            target.store, target.channel, target.quality, new.start, new.entry.duration, suffix=suffix
+        )
+        return self._writer
+
+    def _put(self, data: bytes) -> None:
+        assert self._writer is not None, "it was opened when its form was known"  # noqa: S101 - for the types
+        self._check.feed(data)
+        self._writer.write(data)
+
+    def _unpack(self) -> None:
+        data = bytes(self._packed)
+        self._packed.clear()
+        try:
+            data, fault = as_transport(data)
+            self._remarks += [fault] if fault else []
+        except PackedAudioError:
+            if self._decryption:
+                raise WrongKeyError from None
+            # kept as it came, and its structure says that it is none
+        self._open(".ts")
+        self._put(data)
+
+    def _faults(self, circumstances: Circumstances, writer: SegmentWriter) -> list[str]:
+        if fault := self._check.fault():
+            return [fault]
+        if circumstances.framed and not circumstances.low:
+            return []
+        # boxes and frames of sound may end anywhere; only transport streams have timestamps that are read here
+        looked_at = self._form is Form.TRANSPORT and writer.size <= _MOST_READ_AGAIN
+        missing = lack(writer.path.read_bytes(), self._order.duration) if looked_at else None
+        if missing is None:
+            return [] if circumstances.framed else ["nothing tells that it is complete"]
+        return [missing] if missing else []
+
+
+class WrongKeyError(FetchError):
+    """What was decrypted is no media: the key may have changed under its address."""
+
+    def __init__(self) -> None:
+        super().__init__("It cannot be decrypted with the key that the origin gives.", Reason.UNUSABLE, gone=False)

@@ -1,0 +1,45 @@
+"""What of a stream is in the store already: after a restart its whole playlist looks new. All of it blocks."""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+
+from common.coverage import JOIN_TOLERANCE
+from common.dateutil import floor_hour, hours_touching
+from common.segments import Segment, SegmentType
+from downloader.fetch import Target
+from downloader.timeline import NewSegment
+
+
+def missing(target: Target, new: Sequence[NewSegment]) -> list[NewSegment]:
+    """Leave out what is held in full, by its start. Raises OSError if the store cannot be read."""
+    hours = {floor_hour(segment.start + shift) for segment in new for shift in (-JOIN_TOLERANCE, JOIN_TOLERANCE)}
+    starts = sorted(segment.start for segment in _full(target, hours))
+    return [segment for segment in new if not _holds(starts, segment.start)]
+
+
+def start_of(target: Target, content: str, earliest: datetime, latest: datetime) -> datetime | None:
+    """Find where a content (its hash) begins that is held in full, between two moments; the latest of several.
+
+    Raises OSError if the store cannot be read.
+    """
+    found = [segment.start for segment in _full(target, hours_touching(earliest, latest)) if segment.hash == content]
+    return max((start for start in found if earliest <= start <= latest), default=None)
+
+
+def _full(target: Target, hours: Iterable[datetime]) -> list[Segment]:
+    return [
+        segment
+        for hour in hours
+        for segment in target.store.candidates(target.channel, target.quality, hour).segments
+        if segment.type is SegmentType.FULL
+    ]
+
+
+def _holds(starts: list[datetime], start: datetime) -> bool:
+    """Tell whether one of the sorted `starts` is `start`, within the tolerance of names."""
+    nearest = bisect_left(starts, start - JOIN_TOLERANCE)
+    return nearest < len(starts) and starts[nearest] - start <= JOIN_TOLERANCE
+
+
+LOOKED_BACK = timedelta(minutes=30)
