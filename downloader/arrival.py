@@ -33,6 +33,10 @@ class Target:
     channel: str
     quality: str
 
+    def where(self) -> dict[str, str]:
+        """Give what each line of the log says of it."""
+        return {"channel": self.channel, "quality": self.quality}
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -91,6 +95,13 @@ class Arrival:
         self._any = self._any or bool(data)
         self._take(self._decryption.feed(data) if self._decryption else data)
 
+    def refuse_nothing(self, rest: bytes | bytearray) -> None:
+        """Raise FetchError if all that came, these last bytes and what was written, is nothing or a page of text."""
+        if not self._any and not rest:
+            raise FetchError("The segment is empty.", Reason.REFUSED)
+        if not self._any and not self._decryption:
+            _refuse_text(form_of(bytes(rest[:HEAD_BYTES]), self.content_type))
+
     def commit(self, rest: bytes, circumstances: Circumstances) -> Committed:
         """Take in the last bytes and give it its final name; raises as `write` does, and for a segment of no bytes."""
         self._finish(rest)
@@ -147,8 +158,7 @@ class Arrival:
         form = form_of(head, self.content_type)
         if self._decryption and form in (Form.TEXT, Form.UNKNOWN):
             raise WrongKeyError
-        if form is Form.TEXT:
-            raise FetchError("The origin answers with a page or a text in place of media.", Reason.REFUSED)
+        _refuse_text(form)
         self._form = form
         if form is Form.PACKED:
             return
@@ -196,6 +206,11 @@ class Arrival:
         if missing is None:
             return [] if circumstances.framed else ["nothing tells that it is complete"]
         return [missing] if missing else []
+
+
+def _refuse_text(form: Form) -> None:
+    if form is Form.TEXT:
+        raise FetchError("The origin answers with a page or a text in place of media.", Reason.REFUSED)
 
 
 class WrongKeyError(FetchError):

@@ -53,6 +53,8 @@ class Attempt:
                 raise FetchError(f"The segment is longer than {most / (1 << 20):.0f} MiB.", Reason.REFUSED, gone=True)
             if len(buffer) >= _WRITE_BYTES:
                 await self._on_disk(self._arrival.write, self._taken())
+        # here and not at the commit: an attempt that brought nothing must not win over one that still runs
+        self._arrival.refuse_nothing(buffer)
 
     def overdue_at(self) -> float:
         """Give the time of the loop at which another attempt should begin beside this one, as far as it is known."""

@@ -17,9 +17,8 @@ BLOCK_BYTES = KEY_BYTES = 16
 def check_usable(key: Key) -> None:
     """Raise FetchError if nothing encrypted so can be recorded."""
     if key.method != "AES-128":
-        raise FetchError(
-            f"It is encrypted as {key.method or 'nobody knows what'}, which cannot be recorded.", Reason.UNUSABLE
-        )
+        how = f"as {key.method}, which cannot" if key.method else "in a way that it does not tell, so it cannot"
+        raise FetchError(f"It is encrypted {how} be recorded.", Reason.UNUSABLE)
     if key.keyformat != "identity" or not key.uri:
         raise FetchError("It is encrypted, and its key is not to be had over HTTP.", Reason.UNUSABLE)
 

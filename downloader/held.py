@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from common.coverage import JOIN_TOLERANCE
 from common.dateutil import floor_hour, hours_touching
@@ -40,6 +40,3 @@ def _holds(starts: list[datetime], start: datetime) -> bool:
     """Tell whether one of the sorted `starts` is `start`, within the tolerance of names."""
     nearest = bisect_left(starts, start - JOIN_TOLERANCE)
     return nearest < len(starts) and starts[nearest] - start <= JOIN_TOLERANCE
-
-
-LOOKED_BACK = timedelta(minutes=30)

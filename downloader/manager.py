@@ -69,9 +69,9 @@ class Line:
 
     async def run(self) -> None:
         """Keep a worker at it until the stop."""
-        where = self.recorder.where().values()
+        where = self.recorder.target.where().values()
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self.recorder.fetch_forever()), group.create_task(self._manage(group))]
+            tasks = [group.create_task(self.recorder.run()), group.create_task(self._manage(group))]
             await self.stop.wait()
             # what is under way is not waited for: an origin that hangs must not hold up the stop
             for task in (*tasks, *self._workers.values()):
@@ -96,21 +96,24 @@ class Line:
         workers = [*self._workers]
         leader = None if decision.leader is None else workers[decision.leader]
         if leader is not None and leader is not self._leader:
-            _TOOK_OVER.labels(*self.recorder.where().values()).inc()
-            log.info("worker_took_over", **self.recorder.where(), worker=leader.number)
+            _TOOK_OVER.labels(*self.recorder.target.where().values()).inc()
+            log.info("worker_took_over", **self.recorder.target.where(), worker=leader.number)
         self._leader = leader
         for index in decision.retire:
-            _RETIRED.labels(*self.recorder.where().values()).inc()
-            log.info("worker_retired", **self.recorder.where(), worker=workers[index].number)
+            _RETIRED.labels(*self.recorder.target.where().values()).inc()
+            log.info("worker_retired", **self.recorder.target.where(), worker=workers[index].number)
             self._workers.pop(workers[index]).cancel()
         if leader is not None and leader.standing.trouble is None and leader.has_news:
             # all is well: whatever is wrong next is news, and may be over at once
             self._starts.attempts, self._said, leader.has_news = 0, ("", ""), False
         elif leader is not None and leader.standing.trouble in _STANDSTILL:
             self._say("stream_in_trouble", leader.reason)
+            self.recorder.report.waiting(leader.reason)
         works = leader is not None and leader.standing.trouble not in _STANDSTILL
-        _FOLLOWED.labels(*self.recorder.where().values()).set(works)
-        _WORKERS.labels(*self.recorder.where().values()).set(len(self._workers))
+        if works:
+            self.recorder.report.following()
+        _FOLLOWED.labels(*self.recorder.target.where().values()).set(works)
+        _WORKERS.labels(*self.recorder.target.where().values()).set(len(self._workers))
 
     def _wait(self, cause: Cause) -> float:
         """Give the seconds until the next worker may be started."""
@@ -127,8 +130,8 @@ class Line:
         attempt = self._starts.attempts
         self._starts.note(cause, asyncio.get_running_loop().time())
         worker = Worker(next(self._numbers), self.source, self.recorder, self.stop, self._changed, attempt)
-        _STARTED.labels(*self.recorder.where().values(), cause.value).inc()
-        log.info("worker_started", **self.recorder.where(), worker=worker.number, cause=cause.value)
+        _STARTED.labels(*self.recorder.target.where().values(), cause.value).inc()
+        log.info("worker_started", **self.recorder.target.where(), worker=worker.number, cause=cause.value)
         self._workers[worker] = group.create_task(self._work(worker))
 
     async def _work(self, worker: Worker) -> None:
@@ -140,7 +143,7 @@ class Line:
         except (OriginError, UnsupportedError) as error:
             self._end(worker, Cause.FAILED, str(error))
         except Exception:  # the edge of a worker: what nobody thought of must not end the other channels
-            log.exception("worker_broke", **self.recorder.where(), worker=worker.number)
+            log.exception("worker_broke", **self.recorder.target.where(), worker=worker.number)
             self._end(worker, Cause.FAILED, "Something went wrong here; the log says what.")
         finally:
             self.recorder.forget(worker.number)
@@ -150,6 +153,8 @@ class Line:
         self._next_cause = cause
         self._changed.set()
         self._say("worker_failed" if self._workers else "stream_not_recorded", reason)
+        if not self._workers:
+            self.recorder.report.waiting(reason)
 
     def _say(self, event: str, reason: str) -> None:
         """Say what is wrong, unless it was said last; that an attempt failed for the known reason is no news."""
@@ -157,4 +162,4 @@ class Line:
             return
         self._said = (event, reason)
         level = log.error if event == "stream_not_recorded" else log.warning
-        level(event, **self.recorder.where(), reason=reason)
+        level(event, **self.recorder.target.where(), reason=reason)

@@ -4,9 +4,10 @@ The store knows MPEG-TS and MP4. Nothing is encoded: the frames are put into pac
 give the same bytes out on every machine.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from fractions import Fraction
-from itertools import islice
+from itertools import accumulate
 
 import numpy as np
 
@@ -24,8 +25,8 @@ _AC3_NEWEST = 10
 _FORMS = {"adts": 0x0F, "mpeg": 0x03, "ac3": 0x81, "eac3": 0x87}
 _PID, _MAP_PID, _STREAM_ID, _PRIVATE_ID = 0x101, 0x1000, 0xC0, 0xBD
 
-# Some frames of sound share a PES: 0.2 s at most, as muxers do it.
-_FRAMES_EACH = 8
+# Frames share a PES for so long, in ticks: each tells the clock, which may be silent for 0.1 s (ISO 13818-1 §2.7.2).
+_LONGEST_PES = 9_000
 
 # So long before its time the sound arrives.
 _LEAD = 9_000
@@ -67,11 +68,13 @@ def _form(sound: bytes) -> str:
 
 
 def _pes(sound: bytes, frames: list[SoundFrame], first: int, stream_id: int) -> Iterator[Pes]:
-    rest, elapsed = iter(frames), Fraction(0)
-    while group := list(islice(rest, _FRAMES_EACH)):
-        pts = (first + round(elapsed)) % WRAP
-        yield Pes(0, stream_id, pts, pts, b"".join(sound[frame.start : frame.end] for frame in group))
-        elapsed += sum((frame.duration for frame in group), Fraction(0))
+    begins = list(accumulate((frame.duration for frame in frames), initial=Fraction(0)))
+    at = 0
+    while at < len(frames):
+        until = max(at + 1, bisect_right(begins, begins[at] + _LONGEST_PES) - 1)
+        pts = (first + round(begins[at])) % WRAP
+        yield Pes(0, stream_id, pts, pts, b"".join(sound[frame.start : frame.end] for frame in frames[at:until]))
+        at = until
 
 
 def _read_tags(data: bytes) -> tuple[int, int | None]:

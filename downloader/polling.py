@@ -1,8 +1,10 @@
 """When a playlist is asked for again: as early as the standard allows, and when something new is there. Pure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count
+from math import ceil
 
 from downloader.playlist_values import MediaPlaylist
 from downloader.timeline import View
@@ -10,6 +12,9 @@ from downloader.timeline import View
 # Whatever the playlist claims: often enough for a window of a few segments, and seldom enough for the origin.
 _SOONEST = timedelta(seconds=0.5)
 _LATEST = timedelta(seconds=10)
+
+# An origin that holds its answers back is asked again at once, but not in a rush if it holds nothing.
+BLOCKED_SECONDS = 0.2
 
 # A request this much after the moment at which a segment is known to have been there finds it in spite of jitter: one
 # that comes too early must wait for half a target duration.
@@ -19,9 +24,12 @@ _MARGIN = 0.1
 _WIDE = 0.3
 _LATE_SHARE = 20
 
+# So much later than planned is near enough.
+_SLIP = 0.15
+
 # Shorter segments are seen soon enough anyhow; those of different lengths cannot be foretold.
 _SHORTEST = 1.0
-_STEADY = 0.3
+_STEADY = 0.1
 _LOOKED_AT = 4
 
 
@@ -35,6 +43,17 @@ def reload_after(playlist: MediaPlaylist, *, changed: bool) -> timedelta:
     if changed and playlist.segments:
         wait = min(playlist.segments[-1].duration, playlist.target_duration)
     return min(max(wait, _SOONEST), _LATEST)
+
+
+def held_back(playlist: MediaPlaylist) -> float:
+    """Give the seconds for which an origin may hold an answer back (§6.2.5.2: three target durations)."""
+    return 3 * min(max(playlist.target_duration, _SOONEST), _LATEST).total_seconds()
+
+
+def with_number(url: str, number: int) -> str:
+    """Give the address at which the playlist is answered as soon as it has the segment of this number (§6.2.5.2)."""
+    address, hash_, fragment = url.partition("#")
+    return f"{address}{'&' if '?' in address else '?'}_HLS_msn={number}{hash_}{fragment}"
 
 
 @dataclass(slots=True)
@@ -64,23 +83,22 @@ class Phase:
 
     def due(self, playlist: MediaPlaylist, view: View, asked: float) -> float:
         """Give when to ask again (the loop's clock), never earlier than `reload_after` allows after `asked`."""
-        changed = view.changed
-        earliest = asked + reload_after(playlist, changed=changed).total_seconds()
-        lasts = _steady_length(playlist)
-        if not changed or view.end is None or lasts is None or self._most == float("inf"):
+        earliest = asked + reload_after(playlist, changed=view.changed).total_seconds()
+        lengths = [entry.duration.total_seconds() for entry in playlist.segments[-_LOOKED_AT:]]
+        if not view.changed or view.end is None or not _is_foreseeable(lengths) or self._most == float("inf"):
             return earliest
-        number, end = next(self._requests), view.end.timestamp()
+        number, lasts = next(self._requests), lengths[-1]
+        end, margin = view.end.timestamp(), _MARGIN + max(lengths) - min(lengths)
         least = max(self._least, self._most - lasts)
-        if self._most - least > _WIDE and number >= self._next_try:
-            self._next_try = number + (_LATE_SHARE if number > _LOOKED_AT else 2)
-            # beyond the next one, somewhere before the moment at which the one after it is known to be there
-            return max(earliest, end + 2 * lasts + (least + self._most) / 2)
-        return max(earliest, end + lasts + self._most + _MARGIN)
+        if self._most - least > _WIDE + margin and number >= self._next_try:
+            self._next_try = number + (2 if number < _LOOKED_AT else _LATE_SHARE)
+            aim = end + (least + self._most) / 2  # where it may be listed already, or not yet
+        else:
+            aim = end + self._most + margin
+        # the first such moment that is allowed; one that is missed by a little is not worth a late segment
+        return max(earliest, aim + lasts * max(1, ceil((earliest - aim - _SLIP) / lasts)))
 
 
-def _steady_length(playlist: MediaPlaylist) -> float | None:
-    """Give the seconds that a segment lasts, if all last alike and the window has room for one that is found late."""
-    lengths = [entry.duration.total_seconds() for entry in playlist.segments[-_LOOKED_AT:]]
-    if len(lengths) < _LOOKED_AT or max(lengths) - min(lengths) > _STEADY or min(lengths) < _SHORTEST:
-        return None
-    return lengths[-1]
+def _is_foreseeable(lengths: Sequence[float]) -> bool:
+    """Tell whether the next segment lasts as long as these, and the window has room for one that is found late."""
+    return len(lengths) == _LOOKED_AT and max(lengths) - min(lengths) <= _STEADY and min(lengths) >= _SHORTEST

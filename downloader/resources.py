@@ -63,5 +63,5 @@ class Resources:
         finally:
             await transfer.close()
         if len(content) > most:
-            raise FetchError(f"The {transfer.what} is longer than {most} bytes.", Reason.UNUSABLE)
+            raise FetchError(f"The {transfer.what} is longer than {most} bytes.", Reason.UNUSABLE, gone=False)
         return bytes(content)

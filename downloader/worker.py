@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from common.waits import backoff, pause
 from common.web import without_secrets
 from downloader.handover import Cause, Standing, is_stale
 from downloader.origin import OriginError, fetch_media_playlist
 from downloader.playlist_values import MediaPlaylist
+from downloader.polling import BLOCKED_SECONDS, held_back, with_number
 from downloader.recorder import EndedError, Recorder
 from downloader.source import Found, Source
 from downloader.timeline import View
@@ -25,6 +27,12 @@ _LONGEST_PAUSE = 10.0
 
 # Longer than the advertisements with which a session begins; what has not shown any programme then never will.
 _PROOF_SECONDS = 120.0
+
+# An origin that says it can hold answers back, and does not, is believed so many times.
+_MOST_UNHELD = 2
+
+# A request that is later than planned by no more than this is in time: what the timer adds would add up otherwise.
+_PUNCTUAL_SECONDS = 0.05
 
 
 @dataclass(slots=True, eq=False)
@@ -45,13 +53,17 @@ class Worker:
     reason: str = ""
     has_news: bool = False
     _failures: int = 0
+    _unheld: int = 0
+    _awaited: int | None = None
+    _held_back: float = 0.0
+    _due: float = 0.0
     _asked: float | None = None
     _began: float = field(default_factory=lambda: asyncio.get_running_loop().time())
-    _newest_at: float = 0.0
+    _changed_at: float | None = None
     _least_behind: float | None = None
 
     async def run(self) -> None:
-        """Work until the stop.
+        """Work until cancelled, or the stop.
 
         Raises OriginError if the address cannot be found, or its playlist not be had, EndedError when it ends, and
         UnsupportedError.
@@ -62,51 +74,70 @@ class Worker:
         playlist, asked = found.playlist, found.asked
         while not self.stop.is_set():
             if playlist is None:
-                asked = asyncio.get_running_loop().time()
+                now = asyncio.get_running_loop().time()
+                asked = self._due if 0 <= now - self._due <= _PUNCTUAL_SECONDS else now
                 playlist = await self._load(found)
             if playlist is not None:
-                due = await self._take_in(playlist, found, asked)
-                await pause(self.stop, due - asyncio.get_running_loop().time())
+                await self._take_in(playlist, found, asked)
             playlist = None
+            await pause(self.stop, self._due - asyncio.get_running_loop().time())
 
     async def _load(self, found: Found) -> MediaPlaylist | None:
-        """Ask for the playlist; None after a failure, and a pause that is due to it."""
-        sentence = f"{without_secrets(found.url)} takes long to answer."
+        """Ask for the playlist; None after a failure, when `_due` says when to ask again."""
+        url, held = found.url, 0.0
+        if self._awaited is not None:
+            url, held = with_number(url, self._awaited), self._held_back
         try:
-            with self._watched(_SLOW_PLAYLIST_SECONDS, sentence):
-                return await fetch_media_playlist(self.recorder.session, found.url, found.headers)
+            with self._watched(_SLOW_PLAYLIST_SECONDS + held, f"{without_secrets(url)} takes long to answer."):
+                return await fetch_media_playlist(self.recorder.session, url, found.headers, seconds=held)
         except OriginError as error:
             self.recorder.count_playlist("failed")
+            if self._awaited is not None:  # perhaps it is only this that it cannot do
+                self._awaited, self._unheld = None, _MOST_UNHELD
+                return None
             self._failures += 1
             if not self.standing.programme or self._failures == _MOST_FAILURES:
                 raise
             self._set(trouble=Cause.FAILED, reason=str(error))
-            await pause(self.stop, backoff(self._failures, first=0.5, most=_LONGEST_PAUSE))
+            wait = backoff(self._failures, first=0.5, most=_LONGEST_PAUSE)
+            self._due = asyncio.get_running_loop().time() + wait
             return None
 
-    async def _take_in(self, playlist: MediaPlaylist, found: Found, asked: float) -> float:
-        """Hand a playlist to the recorder, judge it, and give when to ask for the next (the loop's clock)."""
-        self._failures = 0
-        anchor = None
-        if self._asked is None:
-            anchor = await self.recorder.prepare(playlist, found.url)
-        view = self.recorder.take_in(playlist, self.number, first=self._asked is None, anchor=anchor)
-        self.recorder.phase.saw(view, asked, self._asked)
+    async def _take_in(self, playlist: MediaPlaylist, found: Found, asked: float) -> None:
+        """Hand a playlist to the recorder, judge it, and see when to ask for the next."""
+        recorder, first = self.recorder, self._asked is None
+        anchor = await recorder.prepare(playlist, found.url) if first else None
+        view = recorder.take_in(playlist, self.number, first=first, anchor=anchor)
+        if self._awaited is None:
+            recorder.phase.saw(view, asked, self._asked)
+        self._failures, self._asked = 0, asked
         self._judge(view, playlist, found)
-        self._asked = asked
         if playlist.endlist:
             raise EndedError
-        return self.recorder.phase.due(playlist, view, asked)
+        self._due = recorder.phase.due(playlist, view, asked)
+        self._await_next(playlist, asked)
+        if self.standing.keeps_up:
+            recorder.prefetch(playlist)
+
+    def _await_next(self, playlist: MediaPlaylist, asked: float) -> None:
+        """Have the origin hold the next answer back until there is something new, if it can."""
+        awaited, self._awaited = self._awaited, None
+        if not (playlist.server_control.can_block_reload and playlist.segments):
+            return
+        newest = playlist.segments[-1].sequence
+        if awaited is not None:
+            self._unheld = self._unheld + 1 if newest < awaited else 0
+        if self._unheld < _MOST_UNHELD and (awaited is None or newest >= awaited):
+            self._awaited, self._held_back = newest + 1, held_back(playlist)
+            self._due = asked + BLOCKED_SECONDS
 
     def _judge(self, view: View, playlist: MediaPlaylist, found: Found) -> None:
         now, url = asyncio.get_running_loop().time(), without_secrets(found.url)
-        if view.changed or not self._newest_at:
-            self._newest_at = now
-        behind = (self.recorder.now() - view.end).total_seconds() if view.end is not None else None
-        if behind is not None:
-            self._least_behind = min(behind, self._least_behind if self._least_behind is not None else behind)
+        if view.changed or self._changed_at is None:
+            self._changed_at = now
+        behind = self._behind(view.end)
         trouble, reason = None, ""
-        if is_stale(playlist.target_duration, now - self._newest_at, behind, self._least_behind):
+        if is_stale(playlist.target_duration, now - self._changed_at, behind, self._least_behind):
             trouble, reason = Cause.STALE, f"{url} answers, but shows nothing new."
         elif view.jumped:
             trouble, reason = Cause.JUMPED, f"The times that {url} tells have jumped."
@@ -120,6 +151,14 @@ class Worker:
             self.has_news = True
             self.changed.set()
         self._set(Standing(programme, keeps_up, trouble), reason=reason)
+
+    def _behind(self, end: datetime | None) -> float | None:
+        """Give how many seconds the end of the playlist is behind the clock, and remember the least."""
+        if end is None:
+            return None
+        behind = (self.recorder.now() - end).total_seconds()
+        self._least_behind = behind if self._least_behind is None else min(behind, self._least_behind)
+        return behind
 
     def _set(self, standing: Standing | None = None, *, trouble: Cause | None = None, reason: str = "") -> None:
         """Note how it stands now, or what its trouble is; tell if that has changed."""

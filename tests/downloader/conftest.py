@@ -8,7 +8,7 @@ from aiohttp import ClientSession
 
 from common.store import Store
 from common.web import client_session
-from downloader import manager, recorder, worker
+from downloader import manager, queue, worker
 from downloads import Ticks
 from hls_origin import Origin, serving_origin
 from log_events import LogEvents, log_events
@@ -43,5 +43,5 @@ async def ticks(monkeypatch: pytest.MonkeyPatch) -> Ticks:
     ticks = Ticks()
     monkeypatch.setattr(worker, "pause", ticks.pause)
     monkeypatch.setattr(manager, "pause", ticks.pause)
-    monkeypatch.setattr(recorder, "backoff", lambda *_, **__: 0.0)
+    monkeypatch.setattr(queue, "backoff", lambda *_, **__: 0.0)
     return ticks

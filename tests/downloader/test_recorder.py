@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY
 from common.recording import SegmentWriter
 from common.segments import SegmentType
 from common.store import Store
-from downloader import recorder as subject
+from downloader import queue as subject
 from downloader.retries import MOST_TRIES
 from downloads import Ticks, bodies, recording, stored
 from hls_origin import (
@@ -179,7 +179,7 @@ async def test_a_segment_that_is_gone_is_given_up_in_the_end(
     origin: Origin, store: Store, events: LogEvents, ticks: Ticks
 ) -> None:
     """What the origin lists and does not have is asked for some more, then lost: logged and counted."""
-    lost = metric("segments_lost_total", reason="expired")
+    lost = metric("segments_missing_total", reason="expired")
     live = Live(origin)
     live.reveal(ts(0), status(404), ts(2))
     async with recording(store, origin.url(PATH)):
@@ -189,7 +189,7 @@ async def test_a_segment_that_is_gone_is_given_up_in_the_end(
     assert (event["channel"], event["quality"], event["url"]) == ("chan", "source", origin.url("/1.ts"))
     assert event["start"].startswith("2026-03-01T12:00:02")
     assert origin.count("/1.ts") == MOST_TRIES
-    assert metric("segments_lost_total", reason="expired") == lost + 1
+    assert metric("segments_missing_total", reason="expired") == lost + 1
     assert bodies(store) == [ts(0), ts(2)]
 
 
@@ -197,13 +197,13 @@ async def test_a_segment_that_never_comes_is_given_up_in_the_end(
     origin: Origin, store: Store, events: LogEvents, ticks: Ticks
 ) -> None:
     """Tries are counted, and what no try brings is lost: logged and counted once."""
-    lost = metric("segments_lost_total", reason="refused")
+    lost = metric("segments_missing_total", reason="refused")
     live = Live(origin)
     live.reveal(status(500))
     async with recording(store, origin.url(PATH)):
         await events.wait("segment_lost")
     assert origin.count("/0.ts") == len(events.of("segment_fetch_failed")) == MOST_TRIES
-    assert metric("segments_lost_total", reason="refused") == lost + 1
+    assert metric("segments_missing_total", reason="refused") == lost + 1
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ async def test_the_end_of_what_was_live_is_recorded(
     """Segments that come together with the end of the stream belong to it."""
     live = Live(origin)
     live.reveal_some(2)
-    fetching = asyncio.create_task(recorder.fetch_forever())
+    fetching = asyncio.create_task(recorder.run())
     working = asyncio.create_task(work(worker(recorder, origin.url(PATH))))
     await ticks.reached(1)
     live.reveal_some(1)

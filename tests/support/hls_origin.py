@@ -28,6 +28,23 @@ def ts(number: int, packets: int = 20) -> bytes:
     return association.ljust(PACKET, b"\xff") + (b"\x47" + number.to_bytes(4) * 47)[:PACKET] * (packets - 1)
 
 
+def box(kind: bytes, content: bytes, *, wide: bool = False) -> bytes:
+    """Make a box of MP4; a wide one tells its length in 64 bits."""
+    if wide:
+        return b"\0\0\0\1" + kind + (16 + len(content)).to_bytes(8) + content
+    return (8 + len(content)).to_bytes(4) + kind + content
+
+
+def init_section(number: int = 0) -> bytes:
+    """Make what an init section is known by."""
+    return box(b"ftyp", b"iso6") + box(b"moov", number.to_bytes(4) * 5)
+
+
+def fragment(number: int, length: int = 100, *, wide: bool = False) -> bytes:
+    """Make a body by which a fragment of MP4 is known, and its number too."""
+    return box(b"moof", number.to_bytes(4)) + box(b"mdat", number.to_bytes(4) * (length // 4), wide=wide)
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One segment of a playlist, with the tags before it."""
@@ -99,6 +116,44 @@ def breaks_off(data: bytes, at: int, *, chunked: bool = False) -> Answer:
         assert request.transport is not None
         request.transport.close()
         return response
+
+    return answer
+
+
+def raw(answer: bytes) -> Answer:
+    """Send these bytes, head and all, and close the connection."""
+
+    async def send(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        assert isinstance(request.transport, asyncio.WriteTransport)
+        request.transport.write(answer)
+        request.transport.close()
+        return web.Response()
+
+    return send
+
+
+def typed(data: bytes | str, content_type: str, **headers: str) -> Answer:
+    """Answer 200 with a body, its type and more headers; underscores in their names are dashes."""
+    content = data.encode() if isinstance(data, str) else data
+    more = {name.replace("_", "-"): value for name, value in headers.items()}
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.Response(body=content, headers={"Content-Type": content_type, **more})
+
+    return answer
+
+
+def ranged(data: bytes) -> Answer:
+    """Answer requests for ranges with those, as RFC 9110 §14 has it; any other with all."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        wanted = request.http_range
+        if wanted.start is None:
+            return web.Response(body=data)
+        part = data[wanted.start : wanted.stop]
+        headers = {"Content-Range": f"bytes {wanted.start}-{wanted.start + len(part) - 1}/{len(data)}"}
+        return web.Response(status=206, body=part, headers=headers)
 
     return answer
 
