@@ -28,7 +28,7 @@ only counted:
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
@@ -69,10 +69,14 @@ _OWN_BREAK = timedelta(milliseconds=500)
 # What is left of a break when the entries in it were rounded.
 _ROUNDED = timedelta(milliseconds=100)
 
+# Date ranges of one session; a break has three for each of its advertisements.
+_MOST_KNOWN = 200
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _LIVE = "live"
 _SOURCE = "X-TV-TWITCH-STREAM-SOURCE"
+_STREAM_SOURCE = "twitch-stream-source"
 _OVERLAY = "twitch-maf-ad"
 _INTERSTITIAL = "com.apple.hls.interstitial"
 _SPLICE = frozenset({"SCTE35-OUT", "SCTE35-CMD"})
@@ -83,7 +87,7 @@ _PLACEHOLDER = re.compile(r"/_404/|/processing[^/]*$")
 
 # Date ranges of Twitch's that accompany the programme, whatever attributes they have.
 _BESIDE = frozenset(
-    {"timestamp", "twitch-ad-quartile", "twitch-assignment", _OVERLAY, "twitch-session", "twitch-stream-source",
+    {"timestamp", "twitch-ad-quartile", "twitch-assignment", _OVERLAY, "twitch-session", _STREAM_SOURCE,
      "twitch-trigger", _INTERSTITIAL}
 )  # fmt: skip
 
@@ -120,6 +124,32 @@ def prefetch_advertisements(playlist: MediaPlaylist) -> list[bool]:
         found.append(leave)
         end = start and start + entry.duration
     return found
+
+
+@dataclass(slots=True)
+class Ranges:
+    """Remembers the date ranges of one session's playlists for as long as they may cover what is listed.
+
+    Many a service writes the tag before the first entry that the range covers, so that it leaves the playlist with that
+    entry, while others that it covers are listed still, or are yet to come.
+    """
+
+    _known: dict[str, DateRange] = field(default_factory=dict)
+
+    def complete(self, playlist: MediaPlaylist) -> MediaPlaylist:
+        """Give the playlist with those ranges that it had before; one without an ID, or without an end, is not kept."""
+        begins = next(iter(start_times(playlist)), None)
+        before = [found for found in self._known.values() if begins and _reaches(found, begins)]
+        known = {key: found for key, found in _merged((*before, *playlist.dateranges)).items() if found.id}
+        self._known = dict([*known.items()][-_MOST_KNOWN:])
+        return replace(playlist, dateranges=(*before, *playlist.dateranges)) if before else playlist
+
+
+def _reaches(found: DateRange, moment: datetime) -> bool:
+    if found.class_name == _STREAM_SOURCE:  # until the next, whenever that begins
+        return True
+    end = _end(found, found.start, None) if found.start else None
+    return end is not None and end > moment
 
 
 def _is_certain(mark: Mark | None) -> bool:
@@ -163,7 +193,7 @@ class _Context:
     def __init__(self, playlist: MediaPlaylist, starts: Sequence[datetime | None]) -> None:
         spans = _spans(playlist.dateranges)
         stitched = [span for span in spans if _is_stitched(span.range)]
-        self._sources = [span for span in spans if span.range.class_name == "twitch-stream-source"]
+        self._sources = [span for span in spans if span.range.class_name == _STREAM_SOURCE]
         self._twitch = bool(stitched) or any(span.range.class_name.startswith("twitch-") for span in spans)
         names = {span.range.attributes.get(_SOURCE, "").casefold() for span in self._sources if stitched}
         self._names = names - {"", _LIVE}
@@ -235,18 +265,25 @@ def _is_stitched(found: DateRange) -> bool:
 
 def _spans(dateranges: Sequence[DateRange]) -> list[_Span]:
     """Give the date ranges that have a start, sorted by it, those of the same ID as one (RFC 8216 §4.3.2.7)."""
+    spans: list[_Span] = []
+    following: dict[str, datetime] = {}
+    for found in sorted(
+        (r for r in _merged(dateranges).values() if r.start), key=lambda r: (r.start or _EPOCH, r.id), reverse=True
+    ):
+        start = found.start or _EPOCH
+        spans.append(_Span(start, _end(found, start, following.get(found.class_name)), found))
+        following[found.class_name] = start
+    return spans[::-1]
+
+
+def _merged(dateranges: Sequence[DateRange]) -> dict[str, DateRange]:
+    """Give the ranges by ID, what several tags say of one as one; those without an ID by their place."""
     merged: dict[str, DateRange] = {}
     for number, found in enumerate(dateranges):
         key = found.id or f"#{number}"
         before = merged.get(key)
         merged[key] = _both(before, found) if before else found
-    spans: list[_Span] = []
-    following: dict[str, datetime] = {}
-    for found in sorted((r for r in merged.values() if r.start), key=lambda r: (r.start or _EPOCH, r.id), reverse=True):
-        start = found.start or _EPOCH
-        spans.append(_Span(start, _end(found, start, following.get(found.class_name)), found))
-        following[found.class_name] = start
-    return spans[::-1]
+    return merged
 
 
 def _both(first: DateRange, second: DateRange) -> DateRange:

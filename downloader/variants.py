@@ -83,15 +83,6 @@ def choose(playlist: MultivariantPlaylist, qualities: Sequence[str]) -> dict[str
     return chosen
 
 
-def choose_variants(playlist: MultivariantPlaylist, qualities: Sequence[str]) -> dict[str, Variant]:
-    """Find the variant for each quality. Raises PlaylistError, which lists what there is, if one is missing."""
-    found = {quality: _alike(playlist, quality) for quality in qualities}
-    for quality, alike in found.items():
-        if not alike:
-            raise _missing(playlist, quality)
-    return {quality: alike[0] for quality, alike in found.items()}
-
-
 def _choice(uris: Iterable[str], warning: str = "") -> Choice:
     uri, *backups = dict.fromkeys(uris)
     return Choice(uri, tuple(backups), warning)

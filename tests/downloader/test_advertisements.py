@@ -3,10 +3,10 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from downloader.advertisements import Mark, advertisements, marks, prefetch_advertisements
+from downloader.advertisements import Mark, Ranges, advertisements, marks, prefetch_advertisements
 from downloader.playlist import parse
 from downloader.playlist_values import Cue, DateRange, MediaPlaylist, PlaylistSegment
 
@@ -318,6 +318,40 @@ def test_in_every_window_of_a_stitched_stream_the_sides_are_told_apart(stream: S
     shown = stream.segments[window]
     found = MediaPlaylist(TWO, shown, dateranges=stream.dateranges)
     assert advertisements(found) == [*stream.skipped[window]]
+
+
+@given(stitched_streams(), st.integers(2, 6))
+@settings(max_examples=40)
+def test_the_range_of_an_advertisement_is_remembered(stream: Stitched, size: int) -> None:
+    """Where a tag leaves the playlist with the entry that it stands before, what it covers is skipped all the same."""
+    ranges, said = Ranges(), []
+    for first in range(len(stream.segments)):
+        shown = stream.segments[first : first + size]
+        dated = [entry.program_date_time for entry in shown]
+        tags = tuple(found for found in stream.dateranges if found.start in dated)
+        session = (*stream.dateranges[:1], *tags)
+        completed = ranges.complete(MediaPlaylist(TWO, shown, dateranges=session))
+        assert advertisements(completed) == [*stream.skipped[first : first + size]]
+        said.append(completed)
+    assert all(len(found.dateranges) < 60 for found in said)
+
+
+def test_what_two_tags_say_of_a_range_stays_together() -> None:
+    """A later tag may tell only what is new, when the first has left already."""
+    ranges = Ranges()
+    ranges.complete(listing(stitched(2, "DURATION=60")))
+    found = ranges.complete(listing('ID="stitched-ad-1",DURATION=2'))
+    assert which(found) == ".S.."
+
+
+def test_ranges_are_forgotten_when_they_are_past() -> None:
+    """And so are those without an end, of which nobody could say when they are past; there are never many."""
+    ranges = Ranges()
+    ranges.complete(listing(stitched(-9, "DURATION=4"), stitched(2, "X=1", number=2), stitched(2, number=3)))
+    assert [found.id for found in ranges.complete(listing()).dateranges] == ["stitched-ad-3"]
+    assert ranges.complete(listing(dated=False)).dateranges == ()
+    ranges.complete(listing(*(stitched(2, number=n) for n in range(1000))))
+    assert len(ranges.complete(listing()).dateranges) == 200
 
 
 def test_thousands_of_ranges_and_entries_are_held_against_each_other_once() -> None:

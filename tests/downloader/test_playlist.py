@@ -343,45 +343,6 @@ def test_durations_and_titles_as_encoders_write_them(extinf: str, seconds: float
     assert (segment.duration, segment.title) == (secs(seconds), title)
 
 
-@pytest.mark.parametrize(
-    ("entries", "seconds"),
-    [
-        # entries: (EXTINF, PROGRAM-DATE-TIME in seconds after noon)
-        ([("3,040000,", None), ("2,960000,", None)], [3.04, 2.96]),
-        ([("3,040000,", None), ("2,", None)], [3, 2]),  # not all of them: a title
-        ([("3,040000,", None), ("2.96,", None)], [3, 2.96]),
-        ([("12,000 miles", None), ("3,2,1, go", None)], [12, 3]),
-        ([("3,040000", 0), ("2,960000", 3.04), ("3,040000", 6)], [3.04, 2.96, 3.04]),  # the times prove it
-        ([("3,040000", 0), ("2,960000", 3), ("3,040000", 5)], [3, 2, 3]),
-        ([("3,040000,", 0), ("3,040000,", 3)], [3, 3]),  # the times refute it
-        ([("3,040000", 0), ("2,960000", 3.3)], [3, 2]),  # they tell neither
-        ([("2,338559", None), ("2,338560", None)], [2, 2]),  # an encoder's counter as title
-        ([("2,000", 0), ("2,000", 2)], [2, 2]),
-    ],
-)
-def test_a_decimal_comma_is_read_where_it_is_certain(
-    entries: list[tuple[str, float | None]], seconds: list[float]
-) -> None:
-    """Without proof a comma ends the duration, as the RFC has it."""
-    found = media(*dated(entries))
-    assert [s.duration.total_seconds() for s in found.segments] == seconds
-    assert bool(found.warnings) == (seconds[0] != int(seconds[0]))
-
-
-def dated(entries: list[tuple[str, float | None]]) -> list[str]:
-    lines = []
-    for extinf, at in entries:
-        lines += [f"#EXT-X-PROGRAM-DATE-TIME:{(NOON + secs(at)).isoformat()}"] if at is not None else []
-        lines += [f"#EXTINF:{extinf}", "a.ts"]
-    return lines
-
-
-def test_the_times_around_a_discontinuity_prove_nothing_of_a_duration() -> None:
-    """There the clock may step by any amount, also by what looks like a fraction."""
-    found = media(*dated([("3,040000", 0)]), "#EXT-X-DISCONTINUITY", *dated([("3,040000", 3.04)]))
-    assert [s.duration for s in found.segments] == [secs(3), secs(3)]
-
-
 @pytest.mark.parametrize("extinf", ["-1,x", "nan,x", "inf,x", "86400,x", "1e9,x", ";asljasdfii11)))00,x", ",x"])
 def test_a_duration_that_cannot_be_true_becomes_the_target_duration(extinf: str) -> None:
     """A negative duration, none at all or one of a day is told, and bounded by the target duration."""

@@ -86,8 +86,7 @@ def media_facts(found: MediaPlaylist) -> Iterator[str]:
 
 
 def planned(found: MediaPlaylist) -> Iterator[str]:
-    seen = Timeline().advance(found, NOW)
-    new = seen.new
+    new = Timeline().advance(found, NOW).new
     if new:
         first = new[0]
         ago = secs(NOW - first.start)
