@@ -190,6 +190,10 @@ def cli(
     log_level: str,
     channels: tuple[Channel, ...],
 ) -> None:
-    """Record live HLS streams into the store, each under the NAME given to it."""
+    """Record live HLS streams into the store, each under the NAME given to it.
+
+    URL is that of a playlist; streamlink:URL is a page that streamlink knows, such as a Twitch channel, yt-dlp:URL one
+    that yt-dlp knows.
+    """
     config = Config(base_dir, channels, qualities, host, metrics_port, allow_private, nodes, playlist_debug)
     raise SystemExit(service.main(lambda stop: run(config, stop), name="downloader", level=log_level))
