@@ -1,10 +1,11 @@
 """What an origin offered and the store does not have: a hidden file per hour, so that no service need run to tell it.
 
-    BASE/<channel>/<quality>/<hour>/.missing        one JSON object per line: start, seconds, reason
+    BASE/.missing/<channel>/<quality>/<hour>        one JSON object per line: start, seconds, reason
 
 It is only appended to, by one write at a time; what a crash leaves of a line is passed over. Of two lines with one
 start the later counts. That something is in here says that it could not be recorded then: if it is in the store after
-all, because a later attempt or another node brought it, that is what holds (see `lacking`).
+all, because a later attempt or another node brought it, that is what holds (see `lacking`). It is not beside the
+segments, since an hour or a quality of which nothing is recorded is to be in no listing.
 """
 
 import json
@@ -19,9 +20,9 @@ from pathlib import Path
 from common.coverage import JOIN_TOLERANCE, Hole
 from common.dateutil import HOUR, floor_hour, format_utc, hour_name, hours_touching, parse
 from common.segments import MAX_DURATION
-from common.store import Store
+from common.store import Store, component
 
-NAME = ".missing"
+FOLDER = ".missing"
 
 # Two reasons that are no segment's: nothing was offered while the stream was away; and it was under way at a stop.
 AWAY = "away"
@@ -48,18 +49,14 @@ class Missing:
 def note(store: Store, channel: str, quality: str, missing: Iterable[Missing]) -> int:
     """Write down what is missing, and give how many lines found no room; an hour takes only so many.
 
-    Hours in which nothing but the stream's absence is to be noted get no folder, unless it came back within them.
     Raises OSError if the disk refuses it.
     """
     left_out = 0
-    for hour, group in groupby(sorted(missing, key=attrgetter("start")), lambda each: floor_hour(each.start)):
-        folder = store.folder(channel, quality) / hour_name(hour)
+    folder = _folder(store, channel, quality)
+    folder.mkdir(parents=True, exist_ok=True)
+    for hour, group in groupby(sorted(missing, key=attrgetter("start")), lambda each: hour_name(each.start)):
         lines = list(group)
-        if not folder.is_dir():
-            if all(each.reason == AWAY and each.end - hour == HOUR for each in lines):
-                continue
-            folder.mkdir(parents=True, exist_ok=True)
-        left_out += 0 if _append(folder / NAME, lines) else len(lines)
+        left_out += 0 if _append(folder / hour, lines) else len(lines)
     return left_out
 
 
@@ -83,16 +80,20 @@ def _line(missing: Missing) -> str:
 
 def read(store: Store, channel: str, quality: str, start: datetime, end: datetime) -> list[Missing]:
     """Give what was noted of a range, by start; what reaches into it from the hour before too. Unreadable is empty."""
-    folder = store.folder(channel, quality)
+    folder = _folder(store, channel, quality)
     found: dict[datetime, Missing] = {}
     for hour in hours_touching(floor_hour(start) - HOUR, end):
         try:
-            with (folder / hour_name(hour) / NAME).open("rb") as file:
+            with (folder / hour_name(hour)).open("rb") as file:
                 text = file.read(_MOST_BYTES)
         except OSError:
             continue
         found |= {each.start: each for each in _lines(text)}
     return sorted((each for each in found.values() if each.start < end and each.end > start), key=attrgetter("start"))
+
+
+def _folder(store: Store, channel: str, quality: str) -> Path:
+    return store.base / FOLDER / component(channel) / component(quality)
 
 
 def _lines(text: bytes) -> Iterator[Missing]:

@@ -1,7 +1,8 @@
 """Whether a quality is being recorded now: a hidden file that its recorder keeps, and that tells whether it lives.
 
-    BASE/<channel>/<quality>/.recorder        one JSON object: recording, since, reason
+    BASE/.recorders/<channel>/<quality>        one JSON object: recording, since, reason
 
+It is not beside the recordings, since a quality of which nothing is recorded yet is to be in no listing.
 The file is locked (flock) by its recorder before it gets its name and until another one takes its place, or the
 recorder ends, however it ends. So content and lock change in one step, and one without a lock is what a recorder left.
 """
@@ -17,9 +18,9 @@ from pathlib import Path
 from typing import IO
 
 from common.dateutil import format_utc, parse
-from common.store import Store
+from common.store import Store, component
 
-NAME = ".recorder"
+FOLDER = ".recorders"
 _MOST_BYTES = 64 << 10
 
 
@@ -41,18 +42,18 @@ class RecorderFile:
 
     def __init__(self, store: Store, channel: str, quality: str) -> None:
         """Have written nothing yet."""
-        self._folder = store.folder(channel, quality)
+        self._path = _path(store, channel, quality)
         self._file: IO[bytes] | None = None
 
     def write(self, state: RecorderState) -> None:
         """Say how it is now, in place of what was said before. Raises OSError if the disk refuses it."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder / f"{NAME}-{uuid.uuid4()}"
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        path = self._path.parent / f".{uuid.uuid4()}"
         file = path.open("xb", buffering=0)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             file.write(json.dumps({**asdict(state), "since": format_utc(state.since)}).encode())
-            path.rename(self._folder / NAME)
+            path.rename(self._path)
         except BaseException:
             file.close()
             with suppress(OSError):
@@ -68,15 +69,25 @@ class RecorderFile:
             self._file = None
 
 
+def known_recorders(store: Store) -> list[tuple[str, str]]:
+    """Name the channels and qualities of which recorders have left word, sorted."""
+    paths = (store.base / FOLDER).glob("*/*")
+    return sorted((path.parent.name, path.name) for path in paths if not path.name.startswith("."))
+
+
 def read_state(store: Store, channel: str, quality: str) -> tuple[RecorderState, bool] | None:
     """Give what the last recorder of a quality said, and whether it lives; None if there never was one."""
-    path = store.folder(channel, quality) / NAME
+    path = _path(store, channel, quality)
     try:
         with path.open("rb") as file:
             state = _parse(file.read(_MOST_BYTES))
             return None if state is None else (state, _is_locked(file, path))
     except OSError:
         return None
+
+
+def _path(store: Store, channel: str, quality: str) -> Path:
+    return store.base / FOLDER / component(channel) / component(quality)
 
 
 def _is_locked(file: IO[bytes], path: Path) -> bool:

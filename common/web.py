@@ -12,7 +12,7 @@ from importlib.metadata import version
 from urllib.parse import urlsplit, urlunsplit
 
 import structlog
-from aiohttp import ClientSession, ClientTimeout, TCPConnector, web
+from aiohttp import ClientSession, ClientTimeout, CookieJar, TCPConnector, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from common import metrics
@@ -188,13 +188,16 @@ def cannot_listen(host: str, port: int, error: OSError, flag: str = "--port") ->
     return UserError(f"Cannot listen on {host} port {port} ({error.strerror or error}); choose another with {flag}.")
 
 
-def client_session(*, connect_seconds: float = 10.0, connector: TCPConnector | None = None) -> ClientSession:
+def client_session(
+    *, connect_seconds: float = 10.0, connector: TCPConnector | None = None, cookies: CookieJar | None = None
+) -> ClientSession:
     """Open a client session: connections are reused, connecting is bounded; each request brings its own timeouts.
 
-    Another `connector` may have rules of its own for what is connected to.
+    Another `connector` may have rules of its own for what is connected to, a jar of `cookies` for what it keeps.
     """
     return ClientSession(
         connector=connector or TCPConnector(limit=0, ttl_dns_cache=60),
+        cookie_jar=cookies,
         timeout=ClientTimeout(total=None, sock_connect=connect_seconds, connect=connect_seconds),
         headers={"User-Agent": USER_AGENT},
         auto_decompress=True,

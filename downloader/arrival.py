@@ -6,12 +6,13 @@ is as it should be, else `suspect`, with the reasons in words.
 
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from common.recording import SegmentWriter
 from common.segments import Segment, SegmentType, Suffix
 from common.store import Store
-from downloader.encryption import Decryption
+from common.ticks import TICKS
+from downloader.encryption import Decryption, Secret
 from downloader.neighbours import lack
 from downloader.outcomes import FetchError, Reason
 from downloader.packed_audio import PackedAudioError, as_transport
@@ -21,8 +22,10 @@ from downloader.timeline import NewSegment
 # Ten seconds of the dearest sound are less than one of them.
 _MOST_PACKED = 4 << 20
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 # A segment is read again to see where its timestamps end; no longer one is.
-_MOST_READ_AGAIN = 64 << 20
+_MOST_READ_AGAIN = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +43,11 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A segment to be fetched, with what is needed to read it: its init section, and its key and vector, or nothing."""
+    """A segment to be fetched, with what is needed to read it, if anything is: its init section, its key."""
 
     new: NewSegment
     init: bytes = b""
-    key: bytes = b""
-    vector: bytes = b""
+    secret: Secret | None = None
 
     @property
     def duration(self) -> timedelta:
@@ -80,7 +82,7 @@ class Arrival:
     def __init__(self, target: Target, order: Order) -> None:
         self.content_type = ""
         self._target, self._order = target, order
-        self._decryption = Decryption(order.key, order.vector) if order.key else None
+        self._decryption = Decryption(order.secret) if order.secret else None
         self._any = False
         self._form: Form | None = None
         self._head = b""
@@ -88,6 +90,7 @@ class Arrival:
         self._check: TransportCheck | BoxCheck = TransportCheck()
         self._writer: SegmentWriter | None = None
         self._remarks: list[str] = []
+        self._finished = False
         self.closed = False
 
     def write(self, data: bytes) -> None:
@@ -133,10 +136,14 @@ class Arrival:
             self._writer.discard()
 
     def _finish(self, rest: bytes) -> None:
+        if self._finished:  # a commit was tried, and failed on the way
+            return
+        self._finished = True
         self.write(rest)
         if self._decryption and self._any:
             last, fault = self._decryption.finish()
-            self._remarks += [fault] if fault else []
+            # some packagers leave the padding out of a byte range; what is missing then, the structure shows
+            self._remarks += [fault] if fault and self._order.new.entry.byterange is None else []
             self._take(last, last=True)
         self._take(b"", last=True)
 
@@ -156,7 +163,8 @@ class Arrival:
 
     def _begin(self, head: bytes) -> None:
         form = form_of(head, self.content_type)
-        if self._decryption and form in (Form.TEXT, Form.UNKNOWN):
+        self.closed = form is Form.TEXT or (form is Form.UNKNOWN and self._decryption is not None)
+        if self.closed and self._decryption:
             raise WrongKeyError
         _refuse_text(form)
         self._form = form
@@ -186,10 +194,11 @@ class Arrival:
         data = bytes(self._packed)
         self._packed.clear()
         try:
-            data, fault = as_transport(data)
+            data, fault = as_transport(data, _clock(self._order.new))
             self._remarks += [fault] if fault else []
         except PackedAudioError:
             if self._decryption:
+                self.closed = True
                 raise WrongKeyError from None
             # kept as it came, and its structure says that it is none
         self._open(".ts")
@@ -206,6 +215,16 @@ class Arrival:
         if missing is None:
             return [] if circumstances.framed else ["nothing tells that it is complete"]
         return [missing] if missing else []
+
+
+def _clock(new: NewSegment) -> int:
+    """Give the time of a segment that does not tell any, in ticks: that of its place in the playlist.
+
+    It is part of the content, which two nodes must store alike; so it never depends on when they saw it.
+    """
+    if new.guessed:
+        return new.entry.sequence * (new.entry.duration // timedelta(microseconds=1)) * TICKS // 1_000_000
+    return (new.start - _EPOCH) // timedelta(microseconds=1) * TICKS // 1_000_000
 
 
 def _refuse_text(form: Form) -> None:

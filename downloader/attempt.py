@@ -18,6 +18,7 @@ _WRITE_BYTES = 512 << 10
 
 # No segment is longer, whatever its bit rate: 200 Mbit/s, and some seconds of it at least.
 _MOST_BYTES_A_SECOND, _LEAST_SECONDS = 25 << 20, 4.0
+_MOST_BYTES = 1 << 30
 
 
 class Attempt:
@@ -43,7 +44,7 @@ class Attempt:
 
     async def _receive(self, *, fresh: bool) -> None:
         transfer, buffer = self.transfer, self._buffer
-        most = _MOST_BYTES_A_SECOND * max(_LEAST_SECONDS, self._duration.total_seconds())
+        most = min(_MOST_BYTES_A_SECOND * max(_LEAST_SECONDS, self._duration.total_seconds()), _MOST_BYTES)
         if transfer.answered_at is None:
             await transfer.open(fresh=fresh)
         self._arrival.content_type = transfer.content_type

@@ -6,13 +6,18 @@ playlists and names that resolve differently from one moment to the next all com
 
 import errno
 import socket
+from collections.abc import Sequence
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from aiohttp import ClientSession, DefaultResolver, TCPConnector
+from aiohttp import ClientSession, CookieJar, DefaultResolver, TCPConnector
 from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
 
 from common.web import client_session
+
+# Origins use some; each of them may have some kilobytes.
+_MOST_COOKIES = 50
 
 # The form in which happy eyeballs (RFC 8305) hands over what getaddrinfo gave.
 _AddressInfo = tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[object, ...]]
@@ -119,14 +124,25 @@ class _Connector(TCPConnector):
         return socket.socket(family, kind, protocol)
 
 
+class _FewCookies(CookieJar):
+    """Keeps what an origin needs to know us again, and not all that a hostile one can think of."""
+
+    def update_cookies_from_headers(self, headers: Sequence[str], response_url: URL) -> None:
+        super().update_cookies_from_headers(headers, response_url)
+        if len(self) > _MOST_COOKIES:
+            self.clear()
+
+
 def open_session(reach: Reach, *, resolver: AbstractResolver | None = None) -> ClientSession:
     """Open a session for one channel, within its reach; connections are reused."""
-    return client_session(connector=_Connector(reach, resolver, reuse=True))
+    return client_session(connector=_Connector(reach, resolver, reuse=True), cookies=_FewCookies())
 
 
 def fresh_session(like: ClientSession) -> ClientSession:
-    """Open a session that is like another and has none of its connections; each of its own is used once."""
-    connector = like.connector
-    if isinstance(connector, _Connector):
-        return client_session(connector=_Connector(connector.reach, connector.resolver, reuse=False))
-    return client_session(connector=TCPConnector(limit=0, force_close=True))
+    """Open a session with the reach and the cookies of another, but none of its connections; each is used once."""
+    jar = like.cookie_jar if isinstance(like.cookie_jar, CookieJar) else None
+    if isinstance(like.connector, _Connector):
+        return client_session(
+            connector=_Connector(like.connector.reach, like.connector.resolver, reuse=False), cookies=jar
+        )
+    return client_session(connector=TCPConnector(limit=0, force_close=True), cookies=jar)

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 from aiohttp import ClientSession
 
-from common.segments import Segment, SegmentType
+from common.segments import Segment
 from downloader.arrival import Circumstances, Committed, Order, Target, WrongKeyError
 from downloader.attempt import Attempt, clear, first_whole, is_slow
-from downloader.encryption import KEY_BYTES, Decryption, check_usable, vector
+from downloader.encryption import Decryption, Secret, key_bytes, vector, whole_blocks
 from downloader.neighbours import Neighbours
 from downloader.outcomes import FetchError, Reason
 from downloader.playlist_values import Key, Map
@@ -82,7 +82,7 @@ class Fetcher:
                 self._failed.popitem(last=False)
             raise
         self._failed.pop(uri, None)
-        if committed.segment.type is SegmentType.FULL:
+        if attempt.transfer.framed:  # suspect ones too: if half of them are alike, so is the stream
             self._neighbours.add(committed.size, order.duration)
         remarks = committed.remarks
         if coding := attempt.transfer.coding:
@@ -102,22 +102,22 @@ class Fetcher:
         key, init = new.entry.key, new.entry.map
         order = Order(new)
         if key is not None:
-            order = replace(order, key=await self._secret(key), vector=vector(key, new.entry.sequence))
+            order = replace(order, secret=await self._secret(key, vector(key, new.entry.sequence)))
         return replace(order, init=await self._init(init)) if init is not None else order
 
-    async def _secret(self, key: Key) -> bytes:
-        check_usable(key)
-        secret = await self._resources.get(key.uri, None, KEY_BYTES, "key")
-        if len(secret) != KEY_BYTES:
+    async def _secret(self, key: Key, iv: bytes) -> Secret:
+        length = key_bytes(key)
+        content = await self._resources.get(key.uri, None, length, "key")
+        if len(content) != length:
             self._resources.forget(key.uri)
-            raise FetchError(f"The key has {len(secret)} bytes in place of 16.", Reason.UNUSABLE, gone=False)
-        return secret
+            raise FetchError(f"The key has {len(content)} bytes in place of {length}.", Reason.UNUSABLE, gone=False)
+        return Secret(key.method, content, iv)
 
     async def _init(self, init: Map) -> bytes:
         content = await self._resources.get(init.uri, init.byterange, _MOST_INIT_BYTES, "init section")
         # RFC 8216 §4.3.2.5: it is encrypted if a key applies to it; many an encoder encrypts the media only
         if not _is_init(content) and init.key is not None and init.key.iv is not None:
-            decryption = Decryption(await self._secret(init.key), init.key.iv)
+            decryption = Decryption(await self._secret(init.key, init.key.iv))
             content = decryption.feed(content) + decryption.finish()[0]
         if not _is_init(content):
             self._resources.forget(init.uri)
@@ -153,7 +153,10 @@ class Fetcher:
     def _begin(
         self, order: Order, attempts: dict[asyncio.Task[None], Attempt], ahead: Transfer | None, *, fresh: bool
     ) -> asyncio.Task[None]:
-        transfer = ahead or Transfer(self._client, order.new.entry.uri, order.new.entry.byterange)
+        byterange = order.new.entry.byterange
+        if byterange and order.secret and order.secret.padded:
+            byterange = whole_blocks(byterange)
+        transfer = ahead or Transfer(self._client, order.new.entry.uri, byterange)
         attempt = Attempt(transfer, order, self._target)
         task = asyncio.create_task(attempt.run(fresh=fresh))
         attempts[task] = attempt

@@ -21,7 +21,9 @@ from downloader.addresses import AddressError, provider_of
 from downloader.connections import Reach, open_session
 from downloader.fetch import Target
 from downloader.manager import record
+from downloader.nodes import Nodes
 from downloader.origin import SOURCE
+from downloader.providers import is_http
 from downloader.recorder import Recorder
 from downloader.source import Channel, Source
 
@@ -35,7 +37,8 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 class Config:
     """What to record, in which qualities, and where to; `metrics_port` None: no metrics are served.
 
-    `allow_private`: public channels may lead to private addresses.
+    `allow_private`: public channels may lead to private addresses. `nodes`: addresses of others that record the same.
+    `playlist_debug`: so many playlists are kept beside each segment.
     """
 
     base_dir: Path
@@ -44,6 +47,8 @@ class Config:
     host: str
     metrics_port: int | None
     allow_private: bool = False
+    nodes: tuple[str, ...] = ()
+    playlist_debug: int = 0
 
 
 async def run(config: Config, stop: asyncio.Event) -> None:
@@ -60,16 +65,17 @@ async def run(config: Config, stop: asyncio.Event) -> None:
             for channel in config.channels:
                 reach = Reach(channel.provider.address, allowed=config.allow_private)
                 session = await stack.enter_async_context(open_session(reach))
-                group.create_task(_record(channel, config.qualities, store, session, stop))
+                group.create_task(_record(channel, config, store, session, stop))
+            if config.nodes:
+                recorded = [(channel.name, quality) for channel in config.channels for quality in config.qualities]
+                group.create_task(Nodes(config.nodes, store, recorded).watch(stop))
 
 
-async def _record(
-    channel: Channel, qualities: tuple[str, ...], store: Store, session: ClientSession, stop: asyncio.Event
-) -> None:
+async def _record(channel: Channel, config: Config, store: Store, session: ClientSession, stop: asyncio.Event) -> None:
     def recorder_of(quality: str) -> Recorder:
-        return Recorder(Target(store, channel.name, quality), session)
+        return Recorder(Target(store, channel.name, quality), session, playlist_debug=config.playlist_debug)
 
-    await record(Source(channel, session, qualities), recorder_of, stop)
+    await record(Source(channel, session, config.qualities), recorder_of, stop)
 
 
 def _sweep(store: Store, stop: asyncio.Event) -> None:
@@ -126,6 +132,14 @@ def parse_qualities(text: str) -> tuple[str, ...]:
     return qualities
 
 
+def parse_nodes(urls: tuple[str, ...]) -> tuple[str, ...]:
+    """Read the addresses of other nodes. Raises click.BadParameter with one sentence."""
+    for url in urls:
+        if not is_http(url):
+            raise click.BadParameter("the address of a node must be an http or https URL, such as http://host:8000.")
+    return urls
+
+
 @click.command("downloader")
 @base_dir_option
 @option(
@@ -140,6 +154,21 @@ def parse_qualities(text: str) -> tuple[str, ...]:
     "--allow-private",
     is_flag=True,
     help="Let channels at public addresses lead to private ones; a channel whose own address is private always may.",
+)
+@option(
+    "--node",
+    "nodes",
+    multiple=True,
+    metavar="URL",
+    callback=lambda _context, _parameter, urls: parse_nodes(urls),
+    help="The restreamer of another node that records the same; its times are compared with ours. May be repeated.",
+)
+@option(
+    "--playlist-debug",
+    type=click.IntRange(0, 100),
+    default=0,
+    metavar="N",
+    help="Keep the last N playlists beside each segment for a day, for questions later.",
 )
 @log_level_option
 @click.argument(
@@ -156,9 +185,15 @@ def cli(
     host: str,
     metrics_port: int | None,
     allow_private: bool,
+    nodes: tuple[str, ...],
+    playlist_debug: int,
     log_level: str,
     channels: tuple[Channel, ...],
 ) -> None:
-    """Record live HLS streams into the store, each under the NAME given to it."""
-    config = Config(base_dir, channels, qualities, host, metrics_port, allow_private)
+    """Record live HLS streams into the store, each under the NAME given to it.
+
+    URL is that of a playlist; streamlink:URL is a page that streamlink knows, such as a Twitch channel, yt-dlp:URL one
+    that yt-dlp knows.
+    """
+    config = Config(base_dir, channels, qualities, host, metrics_port, allow_private, nodes, playlist_debug)
     raise SystemExit(service.main(lambda stop: run(config, stop), name="downloader", level=log_level))

@@ -71,6 +71,7 @@ class Line:
         """Keep a worker at it until the stop."""
         where = self.recorder.target.where().values()
         async with asyncio.TaskGroup() as group:
+            self.recorder.report.waiting("It is being looked for.")
             tasks = [group.create_task(self.recorder.run()), group.create_task(self._manage(group))]
             await self.stop.wait()
             # what is under way is not waited for: an origin that hangs must not hold up the stop

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from http import HTTPStatus
 
@@ -41,9 +41,14 @@ class OriginError(Exception):
 
 
 async def fetch_playlist(
-    session: ClientSession, url: str, headers: Mapping[str, str] | None = None, *, seconds: float = 0.0
+    session: ClientSession,
+    url: str,
+    headers: Mapping[str, str] | None = None,
+    *,
+    seconds: float = 0.0,
+    seen: Callable[[str], None] = lambda _: None,
 ) -> MediaPlaylist | MultivariantPlaylist:
-    """Fetch and read a playlist; the origin may hold the answer back for so many `seconds`.
+    """Fetch and read a playlist; the origin may hold the answer back for so many `seconds`. `seen` gets its text.
 
     Raises OriginError if it does not come, or is none.
     """
@@ -57,8 +62,10 @@ async def fetch_playlist(
         raise OriginError(f"{without_secrets(url)} does not answer in time.") from None
     except (ClientError, ValueError, OSError) as error:
         raise OriginError(f"{without_secrets(url)} cannot be fetched: {why(error)}.") from error
+    text = body.decode("utf-8", "replace")
+    seen(text)
     try:
-        return await asyncio.to_thread(parse, body.decode("utf-8", "replace"), where)
+        return await asyncio.to_thread(parse, text, where)
     except PlaylistError as error:
         raise OriginError(f"{without_secrets(url)}: {error}") from error
 
@@ -70,10 +77,15 @@ def _timeout(held_back: float) -> ClientTimeout:
 
 
 async def fetch_media_playlist(
-    session: ClientSession, url: str, headers: Mapping[str, str] | None = None, *, seconds: float = 0.0
+    session: ClientSession,
+    url: str,
+    headers: Mapping[str, str] | None = None,
+    *,
+    seconds: float = 0.0,
+    seen: Callable[[str], None] = lambda _: None,
 ) -> MediaPlaylist:
     """Fetch and read a media playlist, as `fetch_playlist` does. Raises OriginError if it is a multivariant one too."""
-    playlist = await fetch_playlist(session, url, headers, seconds=seconds)
+    playlist = await fetch_playlist(session, url, headers, seconds=seconds, seen=seen)
     if not isinstance(playlist, MediaPlaylist):
         raise OriginError(f"{without_secrets(url)} is now a choice of qualities, where a list of segments was.")
     return playlist

@@ -36,8 +36,11 @@ class PackedAudioError(ValueError):
     """No packed audio that could be put into MPEG-TS; the text is one plain sentence."""
 
 
-def as_transport(data: bytes) -> tuple[bytes, str]:
-    """Give packed audio as MPEG-TS, and what is wrong with it: empty if nothing is. Raises PackedAudioError."""
+def as_transport(data: bytes, otherwise: int) -> tuple[bytes, str]:
+    """Give packed audio as MPEG-TS, and what is wrong with it: empty if nothing is. Raises PackedAudioError.
+
+    `otherwise` is the time of its first frame, in ticks, if the tag that must tell it is missing.
+    """
     begin, first = _read_tags(data)
     sound = data[begin:]
     form = _form(sound)
@@ -45,16 +48,15 @@ def as_transport(data: bytes) -> tuple[bytes, str]:
     whole = [frame for frame in frames if frame.end <= len(sound)]
     if not whole:
         raise PackedAudioError("It holds no whole frame of sound.")
-    fault = "" if first is not None else "it does not tell when its sound begins"
-    if sum(frame.length for frame in whole) != len(sound):
-        fault = "its sound is damaged, or ends within a frame"
+    all_there = sum(frame.length for frame in whole) == len(sound)
     programme = Programme(1, _MAP_PID, _PID, (Elementary(_PID, _FORMS[form]),))
     counters: dict[int, int] = {}
     stream_id = _STREAM_ID if form in {"adts", "mpeg"} else _PRIVATE_ID
     parts = (
         write_pes(_PID, pes, counters, pcr=((pes.pts or 0) - _LEAD) % WRAP, random_access=True)
-        for pes in _pes(sound, whole, first or 0, stream_id)
+        for pes in _pes(sound, whole, otherwise if first is None else first, stream_id)
     )
+    fault = "" if all_there else "its sound is damaged, or ends within a frame"
     return np.concatenate([programme_packets(programme), *parts]).tobytes(), fault
 
 

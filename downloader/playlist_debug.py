@@ -7,20 +7,22 @@ Each is as it came, secrets in its addresses included, and its file's time is wh
 listings and are removed after a day.
 """
 
+import asyncio
 import itertools
 import os
 import shutil
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import structlog
 
 from common.dateutil import hour_name, parse_hour
 from common.store import Store
+from common.waits import in_thread
 
 log = structlog.get_logger()
 
@@ -31,6 +33,9 @@ _KEPT = timedelta(hours=24)
 # Ten hours of two seconds; what is longer, or comes in greater numbers at once, is not worth the disk.
 _MOST_CHARACTERS = 4 << 20
 _MOST_SEGMENTS = 20
+
+# What a slow disk leaves to be done; what comes then is not kept.
+_MOST_WAITING = 20
 
 
 @dataclass(slots=True)
@@ -50,31 +55,44 @@ class PlaylistKeeper:
     channel: str
     quality: str
     count: int
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
     _last: deque[_Playlist] = field(init=False)
+    _waiting: "deque[tuple[Sequence[datetime], list[_Playlist]]]" = field(default_factory=deque)
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
     _hour: str = ""
     _failed: bool = False
 
     def __post_init__(self) -> None:
         self._last = deque(maxlen=self.count)
 
-    def saw(self, text: str, now: datetime) -> None:
-        """Take in a playlist as it came `now` (aware UTC)."""
+    def saw(self, text: str) -> None:
+        """Take in a playlist as it came just now."""
         if self.count and len(text) <= _MOST_CHARACTERS:
-            self._last.append(_Playlist(text, now))
+            self._last.append(_Playlist(text, self.now()))
 
-    def last(self) -> list[_Playlist]:
-        """Give the last playlists for `keep`, the newest first."""
-        return [*reversed(self._last)]
+    def new(self, starts: Sequence[datetime]) -> None:
+        """Have the last playlists kept beside the segments that start then, which the newest of them shows first."""
+        if self._last and starts and len(self._waiting) < _MOST_WAITING:
+            self._waiting.append((starts[-_MOST_SEGMENTS:], [*reversed(self._last)]))
+            self._news.set()
 
-    def keep(self, starts: Sequence[datetime], playlists: Sequence[_Playlist]) -> None:
-        """Keep playlists beside the segments that start then; in a thread. A disk that refuses is told once."""
-        try:
-            for start in starts[-_MOST_SEGMENTS:]:
-                self._keep(start, playlists)
-        except OSError as error:
-            if not self._failed:
-                log.warning("playlists_not_kept", channel=self.channel, quality=self.quality, reason=str(error))
-            self._failed = True
+    async def keep(self) -> None:
+        """Bring to disk what is to be kept, until cancelled; a disk that refuses it is told once."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            while self._waiting:
+                starts, playlists = self._waiting.popleft()
+                try:
+                    await in_thread(self._keep_all, starts, playlists)
+                except OSError as error:
+                    if not self._failed:
+                        log.warning("playlists_not_kept", channel=self.channel, quality=self.quality, reason=str(error))
+                    self._failed = True
+
+    def _keep_all(self, starts: Sequence[datetime], playlists: Sequence[_Playlist]) -> None:
+        for start in starts:
+            self._keep(start, playlists)
 
     def _keep(self, start: datetime, playlists: Sequence[_Playlist]) -> None:
         hours = self.store.folder(self.channel, self.quality)

@@ -42,7 +42,11 @@ class Prefetches:
             return None
         transfer.taken = True
         task.cancel()
-        await asyncio.wait({task})
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            await transfer.close()
+            raise
         if transfer.answered_at is not None and task.cancelled():
             return transfer
         await transfer.close()

@@ -16,7 +16,7 @@ from common.web import without_secrets
 from downloader.fetch import Fetched, Fetcher, Target
 from downloader.outcomes import FetchError, Reason
 from downloader.report import Report
-from downloader.retries import Tries, is_hopeless
+from downloader.retries import Tries, is_hopeless, is_settled
 from downloader.timeline import NewSegment, Timeline
 
 log = structlog.get_logger()
@@ -47,13 +47,17 @@ _LISTED_SECONDS = metrics.seconds("segment_seen_to_disk", "Time from a segment's
 
 @dataclass(frozen=True, slots=True, order=True)
 class _Job:
-    """A segment to be fetched; the least goes first. `since` is when it was first seen (the loop's clock)."""
+    """A segment to be fetched; the least goes first. `since` is when it was first seen (the loop's clock).
+
+    `is_held`: there is something of it already, as `suspect`, and this is another try for something better.
+    """
 
     urgency: int
     number: int
     segment: NewSegment = field(compare=False)
     since: float = field(compare=False)
     failed: int = field(default=0, compare=False)
+    is_held: bool = field(default=False, compare=False)
 
 
 @dataclass(slots=True)
@@ -67,6 +71,7 @@ class FetchQueue:
     now: Callable[[], datetime]
     _jobs: asyncio.PriorityQueue[_Job] = field(default_factory=asyncio.PriorityQueue)
     _waiting: int = 0
+    _odd: int = 0
     _newest: float = 0.0
     _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
 
@@ -95,12 +100,16 @@ class FetchQueue:
     async def _fetch_queued(self) -> None:
         while True:
             job = await self._jobs.get()
-            if (failure := await self._attempt(job)) is not None:
-                self._try_later(job, failure)
-            else:
+            outcome = await self._attempt(job)
+            if isinstance(outcome, FetchError):
+                self._try_later(job, outcome)
+            elif is_settled(outcome.segment.type, job.segment, job.failed, self._odd):
                 self._waiting -= 1
+                self._odd = 0 if outcome.segment.type is SegmentType.FULL else self._odd + 1
+            else:
+                self._again(replace(job, is_held=True))
 
-    async def _attempt(self, job: _Job) -> FetchError | None:
+    async def _attempt(self, job: _Job) -> Fetched | FetchError:
         # another session may have another way to it, which is tried in turn with the first
         ways, _ = self.timeline.ways(job.segment.entry)
         entry = replace(ways[job.failed % len(ways)], duration=job.segment.entry.duration)
@@ -112,7 +121,7 @@ class FetchQueue:
             log.exception("fetch_broke", **self._about(job.segment))
             return FetchError("Something went wrong here; the log says what.", Reason.UNUSABLE, gone=False)
         self._account(fetched, asyncio.get_running_loop().time() - job.since)
-        return None
+        return fetched
 
     def _try_later(self, job: _Job, failure: FetchError) -> None:
         """Put a segment back for after a pause, in which others are fetched, until there is no hope."""
@@ -124,10 +133,16 @@ class FetchQueue:
         listed = listed_at is not None and self.now() - listed_at <= _LISTED
         if is_hopeless(failure, Tries(failed, loop.time() - job.since, listed)):
             self._waiting -= 1
-            self._lose(job.segment, failure.reason, str(failure))
+            if not job.is_held:
+                self._lose(job.segment, failure.reason, str(failure))
             return
-        again = replace(job, urgency=max(job.urgency, _FAILED), failed=failed)
-        loop.call_later(backoff(failed, first=0.5, most=_LONGEST_PAUSE), self._jobs.put_nowait, again)
+        self._again(job)
+
+    def _again(self, job: _Job) -> None:
+        """Put a segment back for after a pause."""
+        again = replace(job, urgency=max(job.urgency, _FAILED), failed=job.failed + 1)
+        pause = backoff(again.failed, first=0.5, most=_LONGEST_PAUSE)
+        asyncio.get_running_loop().call_later(pause, self._jobs.put_nowait, again)
 
     def _lose(self, segment: NewSegment, reason: Reason, sentence: str) -> None:
         self.report.missing(segment, reason)

@@ -16,6 +16,7 @@ from downloader.advertisements import Mark, advertisements, marks, prefetch_adve
 from downloader.anchor import find_anchor
 from downloader.fetch import Fetcher, Target
 from downloader.held import missing
+from downloader.playlist_debug import PlaylistKeeper
 from downloader.playlist_values import MediaPlaylist
 from downloader.polling import Phase
 from downloader.queue import FetchQueue
@@ -41,13 +42,18 @@ class UnsupportedError(Exception):
 
 @dataclass(slots=True)
 class Recorder:
-    """Takes in what the workers of a quality see, and fetches what is new. `now` tells the time (aware UTC)."""
+    """Takes in what the workers of a quality see, and fetches what is new. `now` tells the time (aware UTC).
+
+    `playlist_debug` is how many of the last playlists are kept beside each segment.
+    """
 
     target: Target
     session: ClientSession
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    playlist_debug: int = 0
     phase: Phase = field(default_factory=Phase)
     report: Report = field(init=False)
+    playlists: PlaylistKeeper = field(init=False)
     _fetcher: Fetcher = field(init=False)
     _queue: FetchQueue = field(init=False)
     _timeline: Timeline = field(default_factory=Timeline)
@@ -59,7 +65,9 @@ class Recorder:
 
     def __post_init__(self) -> None:
         self._fetcher = Fetcher(self.session, self.target)
-        self.report = Report(self.target.store, self.target.channel, self.target.quality, self.now)
+        where = (self.target.store, self.target.channel, self.target.quality)
+        self.report = Report(*where, self.now)
+        self.playlists = PlaylistKeeper(*where, self.playlist_debug, self.now)
         self._queue = FetchQueue(self.target, self._fetcher, self._timeline, self.report, self.now)
 
     async def run(self) -> None:
@@ -68,6 +76,7 @@ class Recorder:
             group.create_task(self._queue.run())
             group.create_task(self._sift())
             group.create_task(self.report.keep())
+            group.create_task(self.playlists.keep())
 
     def note_address(self, url: str, headers: Mapping[str, str]) -> None:
         """Take note of where the playlist is, and of what to send with each request; tell if it was elsewhere."""
@@ -128,6 +137,9 @@ class Recorder:
         for segment, reason in view.left_out:
             self.report.offered(segment)
             self.report.missing(segment, reason)
+        if view.new and view.end is not None and not (first or view.new[0].guessed):
+            self.report.listed(view.end)
+        self.playlists.new([segment.start for segment in view.new])
         if first:
             self._unsifted.put_nowait((view.new, anchor is not None))
         else:

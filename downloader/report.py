@@ -1,6 +1,6 @@
 """The report of truth: what the origin offered of one quality, and what became of each segment of it.
 
-Offered is recorded, missing and under way together, always. What is missing is written down beside the segments
+Offered is recorded, missing and under way together, always. What is missing is written down in the store
 (`common.missing`), and whether the quality is being recorded in a file of its own (`common.recorder_state`).
 """
 
@@ -19,6 +19,7 @@ from common.recorder_state import RecorderFile, RecorderState
 from common.segments import Segment, SegmentType
 from common.store import Store
 from common.waits import in_thread
+from downloader.clock import ClockWatch
 from downloader.outcomes import Reason
 from downloader.timeline import NewSegment
 
@@ -32,8 +33,11 @@ _MOST_UNWRITTEN = 10_000
 
 _RETRY_SECONDS = 10.0
 
-# What an origin dates further away than this is counted and not noted: it would get a folder for each of its hours.
+# What an origin dates further away than this is counted and not noted: it would get a file for each of its hours.
 _NOTED = timedelta(days=31)
+
+# Of a stream that was away the last days are noted.
+_AWAY = timedelta(hours=48)
 
 # A change of the clock's offset that is worth writing down, in seconds.
 _OFFSET_STEP = 0.25
@@ -48,6 +52,11 @@ _MISSING_SECONDS = metrics.counter(
 _RECOVERED = metrics.counter("segments_recovered", "Segments recorded that had been counted as missing.", *_WHERE)
 _UNDER_WAY = metrics.gauge("segments_under_way", "Segments offered and neither recorded nor given up yet.", *_WHERE)
 _RECORDING = metrics.gauge("recording", "1 while a quality is being recorded.", *_WHERE)
+_CLOCK_OFFSET = metrics.gauge(
+    "stream_clock_offset_seconds", "How much later than by its own time the newest segment is listed.", *_WHERE
+)
+_CLOCK_DRIFT = metrics.gauge("stream_clock_drift_ratio", "Seconds by which the offset grows in a second.", *_WHERE)
+_CLOCK_SKEWED = metrics.gauge("stream_clock_skewed", "1 while the offset is far from what is usual.", *_WHERE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +87,7 @@ class Report:
     _written: RecorderState | None = None
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     _complained: bool = False
+    _clock: ClockWatch = field(default_factory=ClockWatch)
 
     def totals(self) -> Totals:
         """Sum up."""
@@ -122,13 +132,25 @@ class Report:
         """Note that it is not, and why, in one sentence."""
         self._change(RecorderState(recording=False, since=self.now(), reason=reason))
 
-    def clock(self, offset: timedelta) -> None:
-        """Note by how much the stream's time and ours differ; small changes are not written down."""
-        if self._state is None:
+    def listed(self, end: datetime) -> None:
+        """Note that a segment which ends at `end` (aware UTC), by the stream's own time, has just been listed."""
+        changed = self._clock.saw(end, self.now())
+        offset, usual, drift = self._clock.offset, self._clock.usual, self._clock.drift
+        if offset is None:
             return
-        before = self._state.clock_offset
-        if before is None or abs(offset.total_seconds() - before) >= _OFFSET_STEP:
-            self._state = replace(self._state, clock_offset=round(offset.total_seconds(), 3))
+        where = (self.channel, self.quality)
+        seconds = offset.total_seconds()
+        _CLOCK_OFFSET.labels(*where).set(seconds)
+        _CLOCK_SKEWED.labels(*where).set(self._clock.skewed)
+        if drift is not None:
+            _CLOCK_DRIFT.labels(*where).set(drift)
+        if changed:
+            about = {"offset_seconds": round(seconds, 3), "usual_seconds": usual and round(usual.total_seconds(), 3)}
+            event, level = ("clock_skewed", log.warning) if self._clock.skewed else ("clock_agrees", log.info)
+            level(event, channel=self.channel, quality=self.quality, **about)
+        state = self._state
+        if state and (state.clock_offset is None or abs(seconds - state.clock_offset) >= _OFFSET_STEP):
+            self._state = replace(state, clock_offset=round(seconds, 3))
             self._news.set()
 
     async def keep(self) -> None:
@@ -224,6 +246,7 @@ class Report:
 
 def _pieces(start: datetime, end: datetime) -> Iterator[Missing]:
     """Give a stretch in which the stream was away, hour by hour; a clock that was set back gives none."""
+    start = max(start, end - _AWAY)
     while start < end:
         until = min(end, floor_hour(start) + HOUR)
         yield Missing(start, until - start, AWAY)

@@ -293,6 +293,9 @@ class _Sorter:
         """Take the next entry; `left_out` says why it is no programme."""
         if left_out is None:
             self.newest = max(start, self.newest or start)
+        elif shown is not None and shown.wanted:  # of this moment another session has the programme
+            self._end = start + entry.duration
+            return
         if shown is None or (left_out is None and self._is_wanted_again(shown, start)):
             if shown is None and self._jumps(entry, start):
                 self.timeline.doubt(self.session, self.now)

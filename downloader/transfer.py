@@ -66,7 +66,7 @@ class Transfer:
         """Take an http or https address, which part of it is wanted, and what it is called in sentences."""
         self.client, self.uri, self.byterange, self.what = client, uri, byterange, what
         self.content_type = self.coding = ""
-        self.framed = False
+        self.framed = byterange is not None
         self.answered_at: float | None = None
         self.moved_at = 0.0
         self.taken = False
@@ -93,7 +93,11 @@ class Transfer:
         self.answered_at = self.moved_at = asyncio.get_running_loop().time()
         self.content_type = response.content_type
         self.coding = response.headers.get("Content-Encoding", "")[:40]
-        self.framed = response.content_length is not None or "chunked" in response.headers.get("Transfer-Encoding", "")
+        self.framed = (
+            self.framed
+            or response.content_length is not None
+            or "chunked" in response.headers.get("Transfer-Encoding", "")
+        )
 
     async def read(self) -> bytes:
         """Give what came next, empty at the end. Raises FetchError if the end did not come as it should."""

@@ -91,7 +91,9 @@ class Worker:
             url, held = with_number(url, self._awaited), self._held_back
         try:
             with self._watched(_SLOW_PLAYLIST_SECONDS + held, f"{without_secrets(url)} takes long to answer."):
-                return await fetch_media_playlist(self.recorder.session, url, found.headers, seconds=held)
+                return await fetch_media_playlist(
+                    self.recorder.session, url, found.headers, seconds=held, seen=self.recorder.playlists.saw
+                )
         except OriginError as error:
             self.recorder.count_playlist("failed")
             if self._awaited is not None:  # perhaps it is only this that it cannot do

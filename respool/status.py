@@ -14,7 +14,7 @@ from common.coverage import BestSequence, Hole
 from common.dateutil import HOUR, format_utc, hour_name, hours_touching
 from common.missing import AWAY, Missing, lacking, read
 from common.options import base_dir_option, option
-from common.recorder_state import RecorderState, read_state
+from common.recorder_state import RecorderState, known_recorders, read_state
 from common.segments import SegmentType
 from common.sidecar import FactsStore
 from common.store import Store
@@ -183,7 +183,8 @@ def cli(context: click.Context, *, names: tuple[str, ...], as_json: bool, base_d
 
 
 def _chosen(store: Store, names: tuple[str, ...]) -> list[Recording]:
-    known = [Recording(channel, quality) for channel in store.channels() for quality in store.qualities(channel)]
+    recorded = {(channel, quality) for channel in store.channels() for quality in store.qualities(channel)}
+    known = [Recording(*each) for each in sorted(recorded.union(known_recorders(store)))]
     for name in names:
         if not any(name in (each.channel, "/".join(each)) for each in known):
             there = ", ".join("/".join(each) for each in known) or "nothing at all"

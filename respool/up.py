@@ -219,7 +219,8 @@ def _qualities(_context: click.Context, _parameter: click.Parameter, text: str) 
     multiple=True,
     metavar="NAME=URL",
     callback=_channels,
-    help="A live HLS stream to record, by the name that you give it; may be repeated. None: a demo stream.",
+    help="A live HLS stream to record, by the name that you give it; of Twitch and other sites the page, as "
+    "NAME=streamlink:URL. May be repeated. None: a demo stream.",
 )
 @option(
     "--qualities",

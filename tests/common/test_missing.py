@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from common import missing as module
 from common.coverage import Hole
-from common.missing import AWAY, NAME, Missing, lacking, note, read
+from common.missing import FOLDER, Missing, lacking, note, read
 from common.store import Store
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -35,9 +35,8 @@ def test_notes_lie_hidden_in_their_hours(store: Store) -> None:
     missing = [lost(-1), lost(10), lost(12, 2.5, "timed_out"), lost(3600)]
     assert note(store, "chan", "source", reversed(missing)) == 0
     assert all_noted(store) == missing
-    assert store.hours("chan", "source") == ["2026-03-01T11", "2026-03-01T12", "2026-03-01T13"]
-    assert store.names("chan", "source", "2026-03-01T12") == []
-    text = (store.base / "chan/source/2026-03-01T12" / NAME).read_text()
+    assert store.channels() == []
+    text = (store.base / FOLDER / "chan/source/2026-03-01T12").read_text()
     assert text.splitlines()[0] == '{"start":"2026-03-01T12:00:10.000000Z","seconds":2.0,"reason":"expired"}'
 
 
@@ -48,21 +47,11 @@ def test_range_takes_what_reaches_into_it(store: Store) -> None:
     assert read(store, "chan", "other", NOON, NOON + HOUR) == []
 
 
-def test_being_away_makes_no_hours(store: Store) -> None:
-    """Hours in which the stream was away until their end get a note only if something else is there."""
-    until_the_end = lost(60, 3540, AWAY)
-    note(store, "chan", "source", [until_the_end])
-    assert store.hours("chan", "source") == []
-    note(store, "chan", "source", [lost(0)])
-    note(store, "chan", "source", [until_the_end, lost(3600, 20, AWAY)])
-    assert all_noted(store) == [lost(0), until_the_end, lost(3600, 20, AWAY)]
-
-
 @pytest.mark.parametrize("cut", range(1, 30, 7))
 def test_torn_line_is_passed_over(store: Store, cut: int) -> None:
     """After a crash within a line the others are read, and what is noted next is a line of its own."""
     note(store, "chan", "source", [lost(0), lost(2)])
-    path = store.base / "chan/source/2026-03-01T12" / NAME
+    path = store.base / FOLDER / "chan/source/2026-03-01T12"
     path.write_bytes(path.read_bytes()[:-cut])
     note(store, "chan", "source", [lost(4)])
     assert all_noted(store) == ([lost(0), lost(2), lost(4)] if cut == 1 else [lost(0), lost(4)])
@@ -87,7 +76,7 @@ def test_torn_line_is_passed_over(store: Store, cut: int) -> None:
 def test_foreign_lines_are_passed_over(store: Store, line: bytes) -> None:
     """Whatever else stands in the file, what was noted is read."""
     note(store, "chan", "source", [lost(0)])
-    path = store.base / "chan/source/2026-03-01T12" / NAME
+    path = store.base / FOLDER / "chan/source/2026-03-01T12"
     path.write_bytes(line + b"\n" + path.read_bytes())
     assert all_noted(store) == [lost(0)]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from common.recorder_state import NAME, RecorderFile, RecorderState, read_state
+from common.recorder_state import FOLDER, RecorderFile, RecorderState, known_recorders, read_state
 from common.store import Store
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -30,8 +30,8 @@ def test_what_a_recorder_says_is_read(store: Store) -> None:
         assert read_state(store, "chan", "source") == (state, True)
     file.close()
     assert read_state(store, "chan", "source") == (WAITING, False)
-    assert [path.name for path in (store.base / "chan/source").iterdir()] == [NAME]
-    assert store.hours("chan", "source") == []
+    assert known_recorders(store) == [("chan", "source")]
+    assert store.channels() == []
 
 
 def test_next_recorder_takes_over(store: Store) -> None:
@@ -70,7 +70,7 @@ def test_what_is_no_word_is_none(store: Store, text: bytes) -> None:
     """A file that cannot be read is as if there were none."""
     file = RecorderFile(store, "chan", "source")
     file.write(RECORDING)
-    (store.base / "chan/source" / NAME).write_bytes(text)
+    (store.base / FOLDER / "chan" / "source").write_bytes(text)
     assert read_state(store, "chan", "source") is None
     file.close()
 
@@ -87,5 +87,5 @@ def test_failure_leaves_the_last_word(store: Store, monkeypatch: pytest.MonkeyPa
     with pytest.raises(OSError, match="No space left"):
         file.write(WAITING)
     assert read_state(store, "chan", "source") == (RECORDING, True)
-    assert [path.name for path in (store.base / "chan/source").iterdir()] == [NAME]
+    assert [path.name for path in (store.base / FOLDER / "chan").iterdir()] == ["source"]
     file.close()

@@ -11,7 +11,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from common.web import client_session
 from downloader.connections import PrivateAddressError, Reach, fresh_session, is_out_of_reach, is_public, open_session
 from downloader.origin import OriginError, fetch_playlist
-from hls_origin import Entry, Origin, playlist, redirect
+from hls_origin import Entry, Origin, playlist, redirect, typed
 
 SENTENCE = "it leads to a private address, which only --allow-private permits."
 
@@ -150,6 +150,19 @@ async def test_a_fresh_session_has_the_same_reach(origin: Origin) -> None:
             await fresh.get(origin.url("/x.m3u8"))
     assert is_out_of_reach(raised.value)
     assert not origin.requests
+
+
+async def test_cookies_are_kept_and_few(origin: Origin) -> None:
+    """What an origin gives to be known by is sent back, also by a fresh session; a flood of it is thrown away."""
+    origin.put("/x", typed(b"", "text/plain", Set_Cookie="a=1"), typed(b"", "text/plain", Set_Cookie="b=2"))
+    async with reaching(Reach("", allowed=True), known_test=["127.0.0.1"]) as session, fresh_session(session) as fresh:
+        for client in (session, session, fresh):
+            await client.get(named(origin, "known.test", "/x"))
+        assert [headers.get("Cookie") for headers in origin.headers] == [None, "a=1", "a=1; b=2"]
+        for number in range(200):
+            origin.put("/x", typed(b"", "text/plain", Set_Cookie=f"n{number}=1"))
+            await client.get(named(origin, "known.test", "/x"))
+        assert len(session.cookie_jar) <= 50
 
 
 async def test_a_fresh_session_uses_each_connection_once(origin: Origin) -> None:

@@ -7,9 +7,9 @@ from cryptography.hazmat.primitives.ciphers.modes import CBC
 from hypothesis import given
 from hypothesis import strategies as st
 
-from downloader.encryption import Decryption, check_usable, vector
+from downloader.encryption import Decryption, Secret, key_bytes, vector, whole_blocks
 from downloader.outcomes import FetchError, Reason
-from downloader.playlist_values import Key
+from downloader.playlist_values import ByteRange, Key
 
 KEY, IV = bytes(range(16)), bytes(range(16, 32))
 
@@ -24,8 +24,8 @@ def padded(clear: bytes) -> bytes:
     return clear + bytes([count]) * count
 
 
-def decrypted(data: bytes, cuts: list[int], key: bytes = KEY) -> tuple[bytes, str]:
-    decryption, clear, at = Decryption(key, IV), b"", 0
+def decrypted(data: bytes, cuts: list[int]) -> tuple[bytes, str]:
+    decryption, clear, at = Decryption(Secret("AES-128", KEY, IV)), b"", 0
     for cut in [*sorted(cuts), len(data)]:
         clear += decryption.feed(data[at:cut])
         at = max(at, cut)
@@ -76,5 +76,17 @@ def test_without_an_iv_it_is_the_sequence_number() -> None:
 def test_what_cannot_be_decrypted_is_unusable(key: Key, sentence: str) -> None:
     """Copy protection and keys that are not fetched over HTTP are told in one sentence, and not tried again."""
     with pytest.raises(FetchError) as raised:
-        check_usable(key)
+        key_bytes(key)
     assert (str(raised.value), raised.value.reason, raised.value.gone) == (sentence, Reason.UNUSABLE, True)
+
+
+@pytest.mark.parametrize(("method", "length"), [("AES-128", 16), ("AES-256", 32), ("AES-256-CTR", 32)])
+def test_each_method_has_its_length_of_key(method: str, length: int) -> None:
+    """As many bytes as the key has are asked for."""
+    assert key_bytes(Key(method, "http://k/")) == length
+
+
+def test_ranges_are_whole_blocks() -> None:
+    """A range that is as long as its content in the clear goes on to the end of its last block."""
+    assert whole_blocks(ByteRange(702_180, 7)) == ByteRange(702_192, 7)
+    assert whole_blocks(ByteRange(16, 0)) == ByteRange(16, 0)

@@ -131,7 +131,7 @@ def test_nothing_is_ever_lost_from_the_sum(told: list[tuple[str, int, Reason]], 
 
 
 async def test_missing_is_on_disk(store: Store) -> None:
-    """What is missing is noted beside the segments, at a stop also what was under way; no folders for years to come."""
+    """What is missing is noted in the store, at a stop also what was under way; no files for years to come."""
     report = Report(store, "chan", "source", Clock())
     async with kept(report):
         for number in (0, 1, 10_000_000, 20_000_000):
@@ -140,7 +140,7 @@ async def test_missing_is_on_disk(store: Store) -> None:
         report.missing(new(0), Reason.REFUSED)
         await until(lambda: noted(store) == [lost(0, "refused")])
     assert noted(store) == [lost(0, "refused"), lost(1, "stopped")]
-    assert store.hours("chan", "source") == ["2026-03-01T12"]
+    assert [path.name for path in (store.base / missing.FOLDER / "chan" / "source").iterdir()] == ["2026-03-01T12"]
 
 
 async def test_state_is_on_disk(store: Store) -> None:
@@ -160,13 +160,27 @@ async def test_state_is_on_disk(store: Store) -> None:
         report.missing(new(30), Reason.GAP)
         report.following()
         report.following()
-        report.clock(3 * SECOND)
-        report.clock(3.1 * SECOND)
+        report.listed(clock() - 3 * SECOND)
+        report.listed(clock() - 2.9 * SECOND)
         since = NOON + 60 * SECOND
         await until(lambda: state(store) == (RecorderState(recording=True, since=since, clock_offset=3.0), True))
         await until(lambda: noted(store) == [Missing(NOON, 60 * SECOND, AWAY), lost(30, "gap")])
     stopped = RecorderState(recording=False, since=since, reason="The recorder was stopped.", clock_offset=3.0)
     assert state(store) == (stopped, False)
+
+
+async def test_clock_that_steps_is_told(store: Store, events: LogEvents) -> None:
+    """When stream and machine no longer agree there is one line of the log, and one when they do again."""
+    clock = Clock()
+    report = Report(store, "chan", "source", clock)
+    for offset in (4.0, 8.0, 4.1):
+        for _ in range(15):
+            clock.time += 60 * SECOND
+            report.listed(clock() - offset * SECOND)
+    (skewed,) = await events.wait("clock_skewed")
+    assert (skewed["channel"], skewed["offset_seconds"], skewed["usual_seconds"]) == ("chan", 8.0, 4.0)
+    (agrees,) = await events.wait("clock_agrees")
+    assert agrees["offset_seconds"] == 4.1
 
 
 async def test_disk_that_refuses_is_tried_again(

@@ -300,6 +300,19 @@ async def test_without_its_key_nothing_is_stored(
     assert (await fetched(fetcher, secret)).segment.type is SegmentType.FULL
 
 
+@pytest.mark.parametrize("size", [10, 800, 5000])
+async def test_of_what_a_wrong_key_gives_nothing_stays(
+    fetcher: Fetcher, secret: PlaylistSegment, origin: Origin, store: Store, size: int
+) -> None:
+    """Rubbish of any length leaves no file, whether its transfer ends or breaks off."""
+    data = encrypted(b"\x47" * size, key=b"3" * 16)
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
+    origin.put(PATH, data, raw(head % (len(data) + 100) + data))
+    assert (await failure(fetcher, secret)).reason is Reason.UNUSABLE
+    assert (await failure(fetcher, secret)).reason is Reason.PARTIAL
+    assert not stored(store)
+
+
 async def test_copy_protection_is_not_tried(fetcher: Fetcher, secret: PlaylistSegment, origin: Origin) -> None:
     """What no key over HTTP can decrypt costs no request."""
     failed = await failure(fetcher, replace(secret, key=Key("SAMPLE-AES", "", None, "com.apple.streamingkeydelivery")))
@@ -385,3 +398,27 @@ async def test_streams_of_ffmpeg_are_recorded(
         facts = examine(content)
         assert not facts.error
         assert {round((track.end - track.first) / 90_000) for track in facts.tracks} == {2}
+
+
+@pytest.mark.parametrize(
+    ("name", "host", "count"),
+    [
+        ("flutter-assets/hls/encrypted_bee.m3u8", "https://flutter.github.io/assets-for-api-docs/assets/videos/hls", 3),
+        ("shaka-player/hls-aes-256/media.m3u8", "", 5),
+    ],
+)
+async def test_real_encrypted_streams_are_recorded(
+    fetcher: Fetcher, origin: Origin, store: Store, media: Path, name: str, host: str, count: int
+) -> None:
+    """AES-128 with ranges of the clear length, AES-256 with and without padding, an init section with its own key."""
+    path = media / name
+    for file in path.parent.iterdir():
+        origin.put(f"/{file.name}", ranged(file.read_bytes()))
+    text = path.read_text().replace(host + "/", origin.url("/")) if host else path.read_text()
+    playlist = parse(text, origin.url("/list.m3u8"))
+    assert isinstance(playlist, MediaPlaylist)
+    assert len(playlist.segments) == count
+    for number, entry in enumerate(playlist.segments):
+        found = await fetcher.fetch(NewSegment(entry, NOON + number * 5 * TWO, guessed=False))
+        assert (found.segment.type, found.remarks) == (SegmentType.FULL, ())
+    assert [examine(content).error for content in stored(store).values()] == [None] * count

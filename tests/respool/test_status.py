@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from common.coverage import JOIN_TOLERANCE
 from common.missing import AWAY, Missing, note
-from common.recorder_state import NAME, RecorderFile, RecorderState
+from common.recorder_state import RecorderFile, RecorderState
 from common.recording import SegmentWriter
 from common.segments import SegmentType
 from common.store import Store
@@ -225,10 +225,18 @@ def test_nothing_recorded_is_said(store: Store, tmp_path: Path) -> None:
     assert result.output.startswith(f"Error: The folder {tmp_path / 'none'} cannot be read (")
 
 
+def test_quality_that_waits_is_shown(store: Store, recorder: RecorderFile) -> None:
+    """A channel that has never been recorded is shown while it is waited for."""
+    recorder.write(RecorderState(recording=False, since=datetime.now(UTC), reason="The stream is offline."))
+    said = run(store, "chan")
+    assert "The stream is offline.\n  last hour       nothing\n" in said
+    (chan,) = found(store)
+    assert (chan["recorder"], chan["newest"], chan["lag_seconds"]) == ("waiting", None, None)
+
+
 def test_data_folder_may_be_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """`--data` is the folder above the store, as for `respool up`; a `--base-dir` that is given goes first."""
     record(store, NOON, 0)
-    (store.base / "chan/source" / NAME).write_bytes(b"")
     named = CliRunner().invoke(cli, ["--data", str(store.base.parent), "--json"])
     monkeypatch.setenv("RESPOOL_DATA", "/nowhere")
     assert [each["channel"] for each in json.loads(named.output)] == ["chan"]

@@ -63,11 +63,13 @@ class Ticks:
 
 
 @asynccontextmanager
-async def recording(store: Store, url: str, name: str = "chan", quality: str = "source") -> AsyncIterator[Recorder]:
+async def recording(
+    store: Store, url: str, name: str = "chan", quality: str = "source", playlist_debug: int = 0
+) -> AsyncIterator[Recorder]:
     """Record one quality while inside."""
     stop = asyncio.Event()
     async with client_session() as session, asyncio.TaskGroup() as group:
-        recorder = Recorder(Target(store, name, quality), session)
+        recorder = Recorder(Target(store, name, quality), session, playlist_debug=playlist_debug)
         source = Source(Channel(name, UrlProvider(url)), session, [quality])
         group.create_task(record(source, lambda _: recorder, stop))
         try:
