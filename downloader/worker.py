@@ -53,7 +53,6 @@ class Worker:
     standing: Standing = field(default_factory=Standing)
     reason: str = ""
     has_news: bool = False
-    _ranges: Ranges = field(default_factory=Ranges)
     _failures: int = 0
     _unheld: int = 0
     _awaited: int | None = None
@@ -63,6 +62,7 @@ class Worker:
     _began: float = field(default_factory=lambda: asyncio.get_running_loop().time())
     _changed_at: float | None = None
     _least_behind: float | None = None
+    _ranges: Ranges = field(default_factory=Ranges)
 
     async def run(self) -> None:
         """Work until cancelled, or the stop.
