@@ -1,6 +1,7 @@
 """An origin that is slow, silent or endless: a second attempt beside the first, and limits to everything."""
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -155,6 +156,28 @@ async def test_silence_ends_an_attempt(
     failed = await failure(fetcher, origin)
     assert (failed.reason, failed.gone) == (Reason.TIMED_OUT, False)
     assert kinds(store) == ([SegmentType.PARTIAL] if at else [])
+
+
+async def test_a_head_that_trickles_ends_too(session: ClientSession, origin: Origin, store: Store) -> None:
+    """Headers that never stop coming, one at a time, are no answer."""
+    origin.put(PATH, head_trickle)
+    failed = await failure(
+        Fetcher(session, Target(store, "chan", "source"), patience=Patience(answer_hard=0.2)), origin
+    )
+    assert failed.reason is Reason.TIMED_OUT
+    assert not stored(store)
+
+
+async def head_trickle(request: web.Request) -> web.StreamResponse:
+    assert isinstance(request.transport, asyncio.WriteTransport)
+    request.transport.write(b"HTTP/1.1 200 OK\r\n")
+    gone = asyncio.Event()
+    while request.transport and not request.transport.is_closing():
+        request.transport.write(b"X-More: to come\r\n")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await gone.wait()
+    return web.Response()
 
 
 async def test_a_trickle_ends_at_the_hard_limit(
