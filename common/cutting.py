@@ -21,7 +21,7 @@ from common.cuts import CutType, NothingRecordedError, SplicePlan, VideoRange
 from common.encode_slots import encode_slot
 from common.encoding import Codec, Container, EncodingError, EncodingSettings
 from common.ffmpeg import Progress, find_ffmpeg, run
-from common.full import Feed, fed, full_cut, plan_archive, plan_full
+from common.full import Feed, expected_of_full, fed, full_cut, plan_archive, plan_full
 from common.full_cut import archive_command, remux_command
 from common.metrics import counter
 from common.pieces import CannotSpliceError
@@ -48,6 +48,7 @@ DEFAULT_SETTINGS = {
     Container.WEBM: EncodingSettings(Codec.VP9, Container.WEBM),
 }
 
+_REFUSED = counter("cuts_thrown_away", "Full cuts that were not what was planned.")
 _FALLBACKS = counter("cut_fallbacks", "Smart cuts that were made as full ones, by the reason.", "reason")
 
 
@@ -177,10 +178,10 @@ async def _remux(path: Path, container: Container, length: timedelta) -> None:
 async def make_full(
     gathered: Gathered, order: Order, settings: EncodingSettings, output: Path, progress: Done | None = None
 ) -> Made:
-    """Make a cut that is encoded anew as a whole.
+    """Make a cut that is encoded anew as a whole, and check it.
 
     Raises FfmpegError, NothingRecordedError, UnreadableSegmentError, OSError; EncodingError and TransitionError for
-    what cannot be encoded so.
+    what cannot be encoded so, VerificationError if what was made is not what was planned.
     """
     planned = await in_thread(plan_full, gathered.reading, gathered.ranges)
     async with spooled(output) as temp:
@@ -199,6 +200,13 @@ async def make_full(
                 timeout=_limit(command.duration),
                 purpose="full",
             )
+        expected = expected_of_full(command, damaged=any(wanted.allow_holes for wanted in gathered.ranges))
+        try:
+            await in_thread(verify, temp, expected)
+        except VerificationError as error:
+            _REFUSED.inc()
+            log.warning("full_cut_thrown_away", channel=order.channel, quality=order.quality, reason=str(error))
+            raise
     return Made(CutType.FULL, command.duration)
 
 

@@ -50,19 +50,23 @@ class VerificationError(Exception):
 class Expected:
     """What a cut must be. All times are ticks.
 
-    `frames`: the number of pictures; `duration`: from the first picture to the end of the last. `shortest`, `longest`:
-    the least and the most for which a picture is shown anywhere in it, so that no gap comes in that the source did not
-    have. `joins`: where something joins that was apart, counted from the first picture. `sounds`: how many tracks can
-    be heard; `longest_sound`: the most from one time of a sound to the next, of which MPEG-TS has one for some frames.
+    `frames`: the number of pictures, None if it is not known; `duration`: from the first picture to the end of the
+    last. `shortest`, `longest`: the least and the most for which a picture is shown anywhere in it, so that no gap
+    comes in that the source did not have. `joins`: where something joins that was apart, counted from the first
+    picture. `sounds`: how many tracks can be heard; `longest_sound`: the most from one time of a sound to the next, of
+    which MPEG-TS has one for some frames. `primed`: sounds begin with what an encoder puts before them, a frame at
+    most. `damaged`: pictures may be missing, since not all of the source need be decodable.
     """
 
-    frames: int
+    frames: int | None
     duration: int
     shortest: int
     longest: int
     joins: tuple[int, ...] = ()
     sounds: int = 1
     longest_sound: int = TICKS
+    primed: bool = False
+    damaged: bool = False
 
 
 def expected_of(plan: SplicePlan) -> Expected:
@@ -105,18 +109,26 @@ def _check_picture(found: Finished, expected: Expected) -> tuple[int, int]:
     """Check the times of the pictures, and give when the first begins and the last ends."""
     track = found.picture
     count = 0 if track is None else len(track.pts)
-    if count != expected.frames:
-        raise VerificationError(f"It has {count} pictures in place of {expected.frames}.")
+    _check_count(count, expected)
+    heard = [sound for sound in found.sounds if len(sound.pts)]
+    sounds = [int(sound.pts.min()) + (sound.frame if expected.primed else 0) for sound in heard]
     if track is None or not count:
-        begin = min((int(sound.pts.min()) for sound in found.sounds if len(sound.pts)), default=0)
+        begin = min(sounds, default=0)
         return begin, begin + expected.duration
     _check_order(track, "pictures")
     times = np.sort(track.pts)
-    begin = int(times[0])
+    # where its first pictures could not be decoded, the sound tells when it begins
+    begin = min([int(times[0]), *(sounds if expected.damaged else [])])
     end = begin + expected.duration
-    steps = np.diff(times, append=end)
-    _check_steps(times - begin, steps, expected, found.rounding)
+    _check_steps(times - begin, np.diff(times, append=end), expected, found.rounding)
     return begin, end
+
+
+def _check_count(count: int, expected: Expected) -> None:
+    most = count if expected.frames is None else expected.frames
+    least = most if expected.frames is not None and not expected.damaged else min(1, most)
+    if not least <= count <= most or (expected.frames is None and not count):
+        raise VerificationError(f"It has {count} pictures in place of {expected.frames or 'some'}.")
 
 
 def _check_order(track: TrackTimes, what: str) -> None:
@@ -138,7 +150,8 @@ def _at(times: Times, index: int) -> str:
 
 
 def _check_steps(times: Times, steps: Times, expected: Expected, rounding: int) -> None:
-    wrong = np.flatnonzero((steps < expected.shortest - rounding) | (steps > expected.longest + rounding))
+    longest = expected.duration if expected.damaged else expected.longest
+    wrong = np.flatnonzero((steps < expected.shortest - rounding) | (steps > longest + rounding))
     if not len(wrong):
         return
     index = int(wrong[0])
@@ -207,7 +220,8 @@ def _check_join(path: Path, found: Finished, track: TrackTimes, numbers: range) 
     if found.head is None:
         with av.open(str(path), "r") as container:
             stream = container.streams.video[0]
-            container.seek(_in_base(int(track.dts[numbers.start]), stream), stream=stream, backward=True)
+            # by the time at which it is shown: those of decoding, Matroska has not
+            container.seek(_in_base(int(track.pts[numbers.start]), stream), stream=stream, backward=True)
             _decode(container, stream, len(numbers))
         return
     # MPEG-TS has no index: a part of it is as good a file

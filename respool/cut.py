@@ -22,6 +22,7 @@ from common.options import base_dir_option, option
 from common.sidecar import FactsStore
 from common.smart import UnreadableSegmentError
 from common.store import Store
+from common.verify import VerificationError
 from respool.arguments import Recording, RecordingType, TimeType, recorded_span, said_plainly
 
 # By the ending of the file's name; of any other, it is MPEG-TS.
@@ -124,7 +125,7 @@ def _explained(order: Order, span: tuple[datetime, datetime], base_dir: Path, ou
         raise UserError(f"{error} Add --allow-holes to leave it out.") from error
     except EncodingError as error:
         raise UserError(f"{error} Choose another type, or another ending of the file's name.") from error
-    except FfmpegError as error:
+    except (FfmpegError, VerificationError) as error:
         raise UserError(f"The video could not be made. {error}") from error
     except OSError as error:
         if error.filename and Path(error.filename).is_relative_to(base_dir):

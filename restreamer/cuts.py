@@ -26,6 +26,7 @@ from common.smart import Reading, UnreadableSegmentError, splice
 from common.store import Store
 from common.transitions import TransitionError
 from common.transport import Packets
+from common.verify import VerificationError
 from common.web import RequestError
 from restreamer.disk import off_loop
 from restreamer.files import send_file
@@ -95,6 +96,8 @@ def _answered() -> Iterator[None]:
         raise RequestError(f"{error} Add allow_holes=true to leave it out.", status=406) from error
     except TransitionError as error:
         raise RequestError(str(error), status=406) from error
+    except VerificationError as error:
+        raise RequestError(f"The video was made and thrown away. {error}", status=500) from error
     except (CannotSpliceError, EncodingError) as error:
         raise RequestError(f"{error} Ask for another type of cut.", status=406) from error
 
