@@ -4,7 +4,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, M
 from contextlib import aclosing, contextmanager
 from datetime import timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -33,6 +32,7 @@ from restreamer.files import send_file
 from restreamer.keys import FACTS, STORE
 from restreamer.limits import taking
 from restreamer.params import CutRequest, parse_cut, parse_preview
+from restreamer.spools import spool_folder
 
 T = TypeVar("T")
 
@@ -180,8 +180,8 @@ async def _send_smart(request: web.Request, order: Order) -> web.StreamResponse:
     gathered = await _planned(gather, request, order)
     if request.method == "HEAD":
         return web.Response(headers=_headers(order))
-    with TemporaryDirectory(prefix="respool-cut-", ignore_cleanup_errors=True) as folder:
-        path = Path(folder) / "cut.ts"
+    with spool_folder() as folder:
+        path = folder / "cut.ts"
         with _answered():
             made = await make_smart(gathered, order, Container.MPEGTS, path)
         return await send_file(request, path, {**_headers(order), "X-Made-As": made.kind.value})
