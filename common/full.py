@@ -13,8 +13,9 @@ from common.ffmpeg import find_ffmpeg
 from common.formats import read_formats
 from common.full_cut import Command, Pictures, Source, full_command
 from common.pieces import Encode, Piece, plan_decoded
+from common.ranges import Range
 from common.scan import Stretch
-from common.smart import Range, Reading, rate_of
+from common.smart import Reading, rate_of
 from common.splice import Splicer
 from common.ticks import TICKS
 from common.transitions import Transition

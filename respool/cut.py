@@ -19,8 +19,8 @@ from common.encoding import Container, EncodingError
 from common.errors import UserError
 from common.ffmpeg import FfmpegError
 from common.options import base_dir_option, option
+from common.ranges import UnreadableSegmentError
 from common.sidecar import FactsStore
-from common.smart import UnreadableSegmentError
 from common.store import Store
 from common.verify import VerificationError
 from respool.arguments import Recording, RecordingType, TimeType, recorded_span, said_plainly

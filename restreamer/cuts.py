@@ -20,8 +20,9 @@ from common.full import Feed, full_cut, plan_full
 from common.full_cut import Command
 from common.pieces import CannotSpliceError
 from common.preview import make_preview, plan_preview
+from common.ranges import UnreadableSegmentError
 from common.sidecar import FactsStore
-from common.smart import Reading, UnreadableSegmentError, splice
+from common.smart import Reading, splice
 from common.store import Store
 from common.transitions import TransitionError
 from common.transport import Packets

@@ -45,7 +45,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "thumbnails",
         "web",
     ),
-    ("clips", "options", "recording", "service", "sidecar", "verify"),
+    ("clips", "options", "ranges", "recording", "service", "sidecar", "verify"),
     ("children", "encodings", "frames", "waveforms"),
     ("smart",),
     ("full",),

@@ -133,7 +133,7 @@ async def test_a_segment_that_cannot_be_read_is_named(
         assert answer.status == 406
         segment = source.segments[3]
         assert (await answer.json())["error"] == (
-            f"The segment {segment.hour}/{segment.name} cannot be cut. It holds no packets of MPEG-TS. "
+            f"The segment {segment.hour}/{segment.name} cannot be cut. Its bytes are not those that were recorded. "
             "Add allow_holes=true to leave it out."
         )
     async with client.get(address % {**query, "allow_holes": "true"}) as answer:
