@@ -13,7 +13,7 @@ from common.ffmpeg import find_ffmpeg
 from common.formats import read_formats
 from common.full_cut import Command, Pictures, Source, full_command
 from common.pieces import Encode, Piece, plan_decoded
-from common.ranges import Range
+from common.ranges import Range, check_start
 from common.scan import Stretch
 from common.smart import Reading, rate_of
 from common.splice import Splicer
@@ -49,6 +49,7 @@ def plan_full(reading: Reading, ranges: Sequence[Range]) -> list[list[Feed]]:
         for stretch in reading.stretches(wanted):
             low, high = stretch.at(wanted.start) - TOLERANCE, stretch.at(wanted.end) - TOLERANCE
             piece = plan_decoded(stretch, low, high, reading.pictures)
+            check_start(wanted, stretch, None if piece is None else piece.start)
             if piece is not None:
                 feeds.append(_feed(reading, piece))
         if not feeds:
@@ -61,8 +62,10 @@ def _feed(reading: Reading, piece: Piece) -> Feed:
     stretch = piece.stretch
     shift = _BEGIN - int(stretch.dts[stretch.bounds[piece.first]])
     opened = stretch.segment_of(piece.head.opened) if piece.head else piece.first
-    content = reading.packets(stretch.segments[opened]).tobytes()
-    formats = read_formats(content, rate_of(stretch))
+    formats = read_formats(reading.packets(stretch.segments[opened]).tobytes(), rate_of(stretch))
+    if formats.picture is None and piece.first < opened:  # its parameters come earlier
+        fed_before = [reading.packets(segment).tobytes() for segment in stretch.segments[piece.first : opened + 1]]
+        formats = read_formats(b"".join(fed_before), rate_of(stretch))
     if formats.picture is None and stretch.programme.video is not None:
         raise EncodingError("The pictures cannot be decoded from there on.")
     shown = None if piece.head is None else _shown(piece.head, piece.end, formats.picture)

@@ -15,9 +15,11 @@ import structlog
 from numpy.typing import NDArray
 
 from common.coverage import JOIN_TOLERANCE, ContainsHolesError
+from common.cuts import TOLERANCE
 from common.metrics import counter
-from common.scan import Scan
+from common.scan import Scan, Stretch
 from common.segments import Segment, SegmentType, content_hash
+from common.ticks import TICKS
 
 log = structlog.get_logger()
 
@@ -102,6 +104,23 @@ def others(
         if (error := next(needed, None)) is not None:
             raise error from None
         raise
+
+
+def check_start(wanted: Range, stretch: Stretch, start: int | None) -> None:
+    """See that what is shown of a stretch begins with the first picture that a range has of it.
+
+    `start`: when it does begin, on the stretch's clock; None if none of it is shown. Else something is missing: raises
+    UnreadableSegmentError, which names the segment, if holes are refused.
+    """
+    low, high = stretch.at(wanted.start) - TOLERANCE, stretch.at(wanted.end) - TOLERANCE
+    due = stretch.pts[(stretch.pts >= low) & (stretch.pts < high)]
+    if not len(due) or stretch.programme.video is None or (start is not None and start <= due.min()):
+        return
+    segment = stretch.segments[stretch.segment_of(int(np.flatnonzero(stretch.pts == due.min())[0]))]
+    if not wanted.allow_holes:
+        raise UnreadableSegmentError(segment, "Its first pictures need what came before, and that is not there.")
+    missing = (high if start is None else start) - int(due.min())
+    log.warning("pictures_left_out", segment=f"{segment.hour}/{segment.name}", seconds=round(missing / TICKS, 3))
 
 
 def _try(wanted: Range, scan: ScanSegment, segment: Segment) -> Scan | UnreadableSegmentError:

@@ -28,7 +28,7 @@ from common.ffmpeg import find_ffmpeg, stream
 from common.formats import Formats, read_formats
 from common.nal import Picture, free_parameter_set
 from common.pieces import CannotSpliceError, Encode, Piece
-from common.ranges import Instead, Range, UnreadableSegmentError, check_content, scan_range
+from common.ranges import Instead, Range, UnreadableSegmentError, check_content, check_start, scan_range
 from common.remux import as_transport
 from common.scan import Scan, Stretch, kinds, scan, stretches
 from common.segments import Segment, SegmentType
@@ -135,6 +135,11 @@ def plan(reading: Reading, ranges: Sequence[Range], transitions: Sequence[Transi
     """Look at all segments of a cut and plan it. Blocks. Raises as `plan_splice` and `Reading.stretches` do."""
     scanned = [(wanted.start, wanted.end, reading.stretches(wanted)) for wanted in ranges]
     planned = plan_splice(scanned, reading.pictures, transitions)
+    starts = [side for part in planned.pieces for side in (part.sides if isinstance(part, Blend) else [part])]
+    for wanted, (_, _, found) in zip(ranges, scanned, strict=True):
+        for stretch in found:
+            shown = [side.start for side in starts if side.stretch is stretch]
+            check_start(wanted, stretch, min(shown, default=None))
     _check_alike(reading, planned)
     for part in planned.pieces:
         if isinstance(part, Blend):

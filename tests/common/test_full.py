@@ -1,6 +1,9 @@
 """Full cuts made into files: each is read again before it gets its name, and one that is wrong does not get it."""
 
+import re
 import sys
+from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -8,9 +11,11 @@ import pytest
 from imageio_ffmpeg import get_ffmpeg_exe
 from structlog.testing import capture_logs
 
+from checks import assert_numbers
 from common.cuts import CutType, VideoRange
-from common.cutting import DEFAULT_SETTINGS, Made, Order, gather, make_full
+from common.cutting import DEFAULT_SETTINGS, Made, Order, gather, make_full, make_smart
 from common.encoding import Container
+from common.ranges import UnreadableSegmentError
 from common.sidecar import FactsStore
 from common.transitions import Transition
 from common.verify import VerificationError
@@ -18,6 +23,7 @@ from common.waits import in_thread
 from marked import SourceKind
 from seen import read
 from source import Source, make_source
+from ts_bytes import Writer, read_pes, read_programmes
 
 
 @pytest.fixture(scope="session")
@@ -98,3 +104,81 @@ async def test_a_full_cut_that_is_wrong_is_thrown_away(
     assert str(raised.value).startswith(sentence)
     assert [event["reason"] for event in logs if event["event"] == "full_cut_thrown_away"] == [str(raised.value)]
     assert list(output.parent.iterdir()) == []
+
+
+# Where decoding can begin ---------------------------------------------------------------------------------------------
+
+PARAMETERS = re.compile(rb"\x00?\x00\x00\x01[\x67\x68].*?(?=\x00?\x00\x00\x01)", re.DOTALL)
+
+
+def without_parameters(content: bytes) -> bytes:
+    """Write a segment anew, without the parameter sets of its pictures."""
+    programme = read_programmes(content)[0][1]
+    writer = Writer()
+    writer.tables(programme)
+    units = read_pes(content, {stream.pid for stream in programme.streams})
+    for unit in sorted(units, key=lambda unit: unit.dts or 0):
+        writer.pes(replace(unit, payload=PARAMETERS.sub(b"", unit.payload)))
+    return writer.take()
+
+
+def stripped(source: Source, folder: Path, numbers: Iterable[int]) -> Source:
+    source = source.copy(folder)
+    for number in numbers:
+        source = source.record(number, without_parameters(source.path(number).read_bytes()))
+    return source
+
+
+async def cut(source: Source, output: Path, kind: CutType, order: Order) -> Made:
+    gathered = await in_thread(gather, store := source.store, FactsStore(store), order)
+    if kind is CutType.SMART:
+        return await make_smart(gathered, order, Container.MPEGTS, output)
+    return await make_full(gathered, order, DEFAULT_SETTINGS[Container.MPEGTS], output)
+
+
+BOTH = pytest.mark.parametrize("kind", [CutType.SMART, CutType.FULL])
+
+
+@BOTH
+async def test_parameters_may_come_long_before_a_range(
+    source: Source, output: Path, tmp_path: Path, kind: CutType
+) -> None:
+    """A stream that tells the parameters of its pictures once can be cut anywhere after that, exact to the frame."""
+    source = stripped(source, tmp_path / "copy", [1, 2, 3])
+    wanted = between(source, 4.4, 5.2)
+    made = await cut(source, output, kind, Order(source.channel, source.quality, (wanted,)))
+    assert (made.kind, made.reason) == (kind, None)
+    assert_numbers(read(output), source.between(*wanted))
+
+
+@BOTH
+async def test_what_comes_before_all_parameters_is_a_hole(
+    source: Source, output: Path, tmp_path: Path, kind: CutType
+) -> None:
+    """Refused by the segment's name, or left out: the video begins where decoding can."""
+    source = stripped(source, tmp_path / "copy", [0, 1])
+    wanted = between(source, 3.2, 4.7)
+    order = Order(source.channel, source.quality, (wanted,))
+    with pytest.raises(UnreadableSegmentError, match="Its first pictures need what came before") as refused:
+        await cut(source, output, kind, order)
+    assert refused.value.segment == source.segments[1]
+    assert list(output.parent.iterdir()) == []
+    made = await cut(source, output, kind, replace(order, allow_holes=True))
+    assert (made.kind, made.reason) == (kind, None)
+    assert_numbers(read(output), [number for number in source.between(*wanted) if source.frames[number].segment == 2])
+
+
+@BOTH
+async def test_pictures_that_need_what_is_missing_are_a_hole(
+    tmp_path_factory: pytest.TempPathFactory, output: Path, tmp_path: Path, kind: CutType
+) -> None:
+    """A recording that begins within a group of pictures is shown from its first key frame on, if holes are allowed."""
+    cut_anywhere = SourceKind(seconds=6, gop=70, cut_at_keys=False, b_frames=3)
+    source = make_source(tmp_path_factory.getbasetemp(), cut_anywhere).copy(tmp_path / "copy")
+    source.drop(0)
+    order = Order(source.channel, source.quality, (VideoRange(source.at(64), source.at(100)),))
+    with pytest.raises(UnreadableSegmentError, match="Its first pictures need what came before") as refused:
+        await cut(source, output, kind, order)
+    assert refused.value.segment == source.segments[1]
+    await cut(source, output, kind, replace(order, allow_holes=True))
+    assert_numbers(read(output), [*range(70, 100)])
