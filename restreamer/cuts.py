@@ -31,7 +31,7 @@ from common.web import RequestError
 from restreamer.disk import off_loop
 from restreamer.files import send_file
 from restreamer.keys import FACTS, STORE
-from restreamer.limits import taking
+from restreamer.limits import Taker, taking
 from restreamer.params import CutRequest, parse_cut, parse_preview
 from restreamer.spools import spool_folder
 
@@ -141,9 +141,10 @@ async def _send_made(
     response.enable_chunked_encoding()  # a video that breaks off has no last chunk
     await response.prepare(request)
     if request.method != "HEAD":
+        taker = Taker(request)
         async with aclosing(made):
             async for data in made:
-                async with taking(request):
+                async with taker.taking(memoryview(data).nbytes):
                     await response.write(data)
         await response.write_eof()
     return response
