@@ -9,7 +9,7 @@ import os
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from common.pieces import CannotSpliceError
 from common.ranges import Range, UnreadableSegmentError, others
 from common.segments import Segment
 from common.sidecar import FactsStore
+from common.silences import silences
 from common.smart import CONTEXT, Done, Reading, ahead, plan, splice
 from common.store import Store
 from common.ticks import TICKS
@@ -208,7 +209,9 @@ async def _make_checked(
                 async for packets in parts:
                     await in_thread(file.write, packets.data)
         # on its way to the disk meanwhile, which has the whole of it to write
-        await asyncio.gather(in_thread(verify, temp, expected_of(planned)), in_thread(_flush, temp, os.O_RDONLY))
+        silent = await in_thread(silences, reading, planned)
+        expected = replace(expected_of(planned), silences=silent)
+        await asyncio.gather(in_thread(verify, temp, expected), in_thread(_flush, temp, os.O_RDONLY))
         if container is not Container.MPEGTS:
             await _remux(temp, container, _length(planned.duration))
 

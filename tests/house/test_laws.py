@@ -48,7 +48,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("clips", "options", "ranges", "recording", "service", "sidecar", "verify"),
     ("children", "encodings", "frames", "waveforms"),
     ("smart",),
-    ("full",),
+    ("full", "silences"),
     ("cutting",),
     ("preview",),
 )
