@@ -31,7 +31,7 @@ from common.ranges import Range, UnreadableSegmentError, others
 from common.segments import Segment
 from common.sidecar import FactsStore
 from common.silences import silences
-from common.smart import CONTEXT, Done, Reading, ahead, plan, splice
+from common.smart import CONTEXT, Done, Reading, ahead, check_ends, plan, splice
 from common.store import Store
 from common.ticks import TICKS
 from common.transitions import Transition
@@ -115,12 +115,14 @@ def _instead(
 
 
 def prepare(store: Store, facts: FactsStore, order: Order) -> tuple[Reading, SplicePlan]:
-    """Find the segments of a cut that is exact to the frame, look at them and plan it. Blocks.
+    """Find the segments of a cut that is exact to the frame, look at them and plan it; all can begin. Blocks.
 
-    Raises as `gather` and `common.smart.plan` do.
+    Raises as `gather`, `common.smart.plan` and `common.smart.check_ends` do.
     """
     gathered = gather(store, facts, order)
-    return gathered.reading, plan_smart(gathered, order)
+    planned = plan_smart(gathered, order)
+    check_ends(gathered.reading, planned)
+    return gathered.reading, planned
 
 
 def plan_smart(gathered: Gathered, order: Order) -> SplicePlan:

@@ -215,6 +215,16 @@ async def splice(reading: Reading, planned: SplicePlan, progress: Done | None = 
             written += piece.last - piece.first
 
 
+def check_ends(reading: Reading, planned: SplicePlan) -> None:
+    """See that all that will be encoded of a cut can be begun with, before anything of it is sent. Blocks.
+
+    What turns out only while it is encoded remains: a picture amid others that cannot be decoded. Raises EncodingError,
+    CannotSpliceError, UnreadableSegmentError and OSError.
+    """
+    for upcoming in _upcoming(reading, planned):
+        upcoming.prepare()
+
+
 def _upcoming(reading: Reading, planned: SplicePlan) -> Iterator[Upcoming]:
     """Give what will be encoded of a cut, in the order in which it is needed."""
     copied = 0
