@@ -333,7 +333,6 @@ async def test_a_disk_that_fills_up_under_an_encrypted_segment_is_said(
     fetcher: Fetcher, secret: PlaylistSegment, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was decrypted and could not be written is an error of the disk, and of nothing else."""
-
     write = SegmentWriter.write
 
     def full(self: SegmentWriter, data: bytes) -> None:
