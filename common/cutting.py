@@ -3,6 +3,7 @@
 Whatever ends the work, a file has its name only when it is whole, checked and on disk.
 """
 
+import asyncio
 import itertools
 import os
 import secrets
@@ -159,7 +160,8 @@ async def _make_checked(
             with await in_thread(_open_new, temp) as file:
                 async for packets in parts:
                     await in_thread(file.write, packets.data)
-        await in_thread(verify, temp, expected_of(planned))
+        # on its way to the disk meanwhile, which has the whole of it to write
+        await asyncio.gather(in_thread(verify, temp, expected_of(planned)), in_thread(_flush, temp, os.O_RDONLY))
         if container is not Container.MPEGTS:
             await _remux(temp, container, _length(planned.duration))
 

@@ -3,10 +3,11 @@
 import asyncio
 import os
 from bisect import insort
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from fractions import Fraction
 from functools import partial
@@ -23,10 +24,10 @@ from common.cuts import SplicePlan, plan_splice
 from common.dateutil import format_utc
 from common.encode_slots import encode_slot
 from common.encoding import EncodingError, VideoFormat, input_url, like_source
+from common.encodings import PATIENCE_SECONDS, Encoding, Encodings, Upcoming, once, running
 from common.ffmpeg import find_ffmpeg, stream
 from common.formats import Formats, read_formats
 from common.nal import Picture, free_parameter_set
-from common.pes import read_pes
 from common.pieces import CannotSpliceError, Encode, Piece
 from common.remux import as_transport
 from common.scan import Scan, Stretch, kinds, scan, stretches
@@ -34,7 +35,7 @@ from common.segments import Segment, SegmentType
 from common.splice import Group, Splicer, Unit, decodable, open_group, read_pictures
 from common.ticks import TICKS, steady_rate
 from common.transitions import Transition
-from common.transport import PACKET_BYTES, Packets, TransportError, as_packets, read_headers
+from common.transport import PACKET_BYTES, Packets, TransportError, as_packets
 from common.waits import in_thread
 
 log = structlog.get_logger()
@@ -53,11 +54,11 @@ _SCANNERS = 2
 # Each takes memory for pictures of its own, and the few that are encoded gain nothing from more.
 _MOST_THREADS = 4
 
+# An end is taken apart once for the encoder and once for the splice, while the one after it is being encoded.
+_KEPT_GROUPS = 3
+
 # Live encoders round times to milliseconds.
 _JITTER = TICKS // 500
-
-# A decoder and an encoder that say nothing for so long are stuck.
-_PATIENCE_SECONDS = 60.0
 
 # In so many packets of a segment there are a picture and sounds that tell their format.
 _LOOKED_AT_PACKETS = 20_000
@@ -96,6 +97,7 @@ class Reading:
     """Where the segments of a cut lie: `path` gives the file of one."""
 
     path: Callable[[Segment], Path]
+    _groups: OrderedDict[tuple[int, range], Group] = field(default_factory=OrderedDict, init=False, compare=False)
 
     def packets(self, segment: Segment) -> Packets:
         """Read a segment as MPEG-TS. Raises OSError, or UnreadableSegmentError if it is none."""
@@ -139,12 +141,21 @@ class Reading:
             raise UnreadableSegmentError(segment, str(error)) from error
 
     def group(self, stretch: Stretch, numbers: range) -> Group:
-        """Take segments of a stretch apart."""
+        """Take segments of a stretch apart; the last few that were asked for are kept."""
+        # a group keeps its stretch, so that no other one has the same id
+        key = id(stretch), numbers
+        found = self._groups.pop(key, None) or self._open(stretch, numbers)
+        self._groups[key] = found
+        while len(self._groups) > _KEPT_GROUPS:
+            self._groups.popitem(last=False)
+        return found
+
+    def _open(self, stretch: Stretch, numbers: range) -> Group:
         return open_group(stretch, numbers, [self.packets(stretch.segments[number]) for number in numbers])
 
     def pictures(self, stretch: Stretch, number: int) -> Sequence[Picture]:
         """Tell of each picture of a segment whether a decoder can begin with it."""
-        return read_pictures(self.group(stretch, range(number, number + 1)))
+        return read_pictures(self._open(stretch, range(number, number + 1)))
 
 
 def _ends_within_packet(path: Path) -> bool:
@@ -203,11 +214,12 @@ def _shape(picture: VideoFormat) -> tuple[str, int, int, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Encoding:
-    """A run of ffmpeg that encodes pictures again: its command, and what is fed into it."""
+class _Making:
+    """A cut that is being made."""
 
-    command: list[str]
-    contents: list[bytes]
+    reading: Reading
+    splicer: Splicer
+    encodings: Encodings
 
 
 async def splice(reading: Reading, planned: SplicePlan, progress: Done | None = None) -> AsyncGenerator[Packets, None]:
@@ -218,47 +230,60 @@ async def splice(reading: Reading, planned: SplicePlan, progress: Done | None = 
     """
     splicer = Splicer(planned.pieces[0].stretch.programme, planned.lead)
     written, whole = 0, sum(piece.last - piece.first for piece in planned.pieces)
+    async with running(_upcoming(reading, planned)) as encodings:
+        for piece in planned.pieces:
+            splicer.begin()
+            making = _Making(reading, splicer, encodings)
+            made = _blend(making, piece) if isinstance(piece, Blend) else _piece(making, piece)
+            async with aclosing(made) as parts:
+                async for packets, done in parts:
+                    yield packets
+                    if progress is not None:
+                        progress((written + done) / whole)
+            written += piece.last - piece.first
+
+
+def _upcoming(reading: Reading, planned: SplicePlan) -> Iterator[Upcoming]:
+    """Give what will be encoded of a cut, in the order in which it is needed."""
+    copied = 0
     for piece in planned.pieces:
-        splicer.begin()
-        made = _blend(reading, splicer, piece) if isinstance(piece, Blend) else _piece(reading, splicer, piece)
-        async with aclosing(made) as parts:
-            async for packets, done in parts:
-                yield packets
-                if progress is not None:
-                    progress((written + done) / whole)
-        written += piece.last - piece.first
+        if isinstance(piece, Blend):
+            yield Upcoming(copied, partial(_prepare_blend, reading, piece))
+            copied = 0
+            continue
+        for numbers, part, following in zip(_ends(piece), (piece.head, piece.tail), (len(piece.whole), 0), strict=True):
+            if part is not None:
+                yield Upcoming(copied, partial(_prepare_encode, reading, piece, numbers, part))
+                copied = 0
+            copied += following
 
 
-async def _piece(reading: Reading, splicer: Splicer, piece: Piece) -> AsyncGenerator[tuple[Packets, int], None]:
-    """Write a piece, and tell with each part of it how many of its segments are done."""
+def _ends(piece: Piece) -> tuple[range, range]:
+    """Give the segments of a piece that are taken apart: those before the ones that go through whole, and those after.
+
+    Where none goes through whole, both are all of them.
+    """
     if not piece.whole:
-        every = range(piece.first, piece.last)
-        async with aclosing(_apart(reading, splicer, piece, every, [piece.head, piece.tail])) as written:
-            async for packets in written:
-                yield packets, 0
-        return
-    head, tail = range(piece.first, piece.whole.start), range(piece.whole.stop, piece.last)
-    async with aclosing(_apart(reading, splicer, piece, head, [piece.head])) as written:
+        return range(piece.first, piece.last), range(piece.first, piece.last)
+    return range(piece.first, piece.whole.start), range(piece.whole.stop, piece.last)
+
+
+async def _piece(making: _Making, piece: Piece) -> AsyncGenerator[tuple[Packets, int], None]:
+    """Write a piece, and tell with each part of it how many of its segments are done."""
+    head, tail = _ends(piece)
+    parts = [piece.head] if piece.whole else [piece.head, piece.tail]
+    async with aclosing(_apart(making, piece, head, parts)) as written:
         async for packets in written:
             yield packets, 0
-    async with AsyncExitStack() as stack:
-        started = None
-        if piece.tail is not None:  # meanwhile
-            prepare = partial(_prepare_end, reading, piece, tail, piece.tail)
-            started = await stack.enter_async_context(_encoding(prepare))
-        retimed = await stack.enter_async_context(
-            aclosing(_ahead(_retimed(splicer, piece, _ahead(_contents(reading, piece)))))
-        )
+    if not piece.whole:
+        return
+    async with aclosing(_ahead(_retimed(making, piece, _ahead(_contents(making.reading, piece))))) as retimed:
         async for packets, number in retimed:
             yield packets, number - piece.first + 1
-        if tail:
-            ending = _apart(reading, splicer, piece, tail, [piece.tail], started=started)
-            async for packets in await stack.enter_async_context(aclosing(ending)):
+    if tail:
+        async with aclosing(_apart(making, piece, tail, [piece.tail])) as written:
+            async for packets in written:
                 yield packets, tail.start - piece.first
-
-
-def _prepare_end(reading: Reading, piece: Piece, numbers: range, part: Encode) -> _Encoding:
-    return _prepare_encode(reading.group(piece.stretch, numbers), part)
 
 
 async def _contents(reading: Reading, piece: Piece) -> AsyncGenerator[tuple[Packets, int], None]:
@@ -267,11 +292,11 @@ async def _contents(reading: Reading, piece: Piece) -> AsyncGenerator[tuple[Pack
 
 
 async def _retimed(
-    splicer: Splicer, piece: Piece, contents: AsyncGenerator[tuple[Packets, int], None]
+    making: _Making, piece: Piece, contents: AsyncGenerator[tuple[Packets, int], None]
 ) -> AsyncGenerator[tuple[Packets, int], None]:
     async with aclosing(contents):
         async for packets, number in contents:
-            yield await in_thread(splicer.whole, piece, number, packets), number
+            yield await in_thread(making.splicer.whole, piece, number, packets), number
 
 
 async def _ahead(source: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
@@ -288,29 +313,18 @@ async def _ahead(source: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
 
 
 async def _apart(
-    reading: Reading,
-    splicer: Splicer,
-    piece: Piece,
-    numbers: range,
-    parts: Sequence[Encode | None],
-    *,
-    started: AsyncIterator[bytes] | None = None,
+    making: _Making, piece: Piece, numbers: range, parts: Sequence[Encode | None]
 ) -> AsyncGenerator[Packets, None]:
-    """Write what segments at an end of a piece give, with the parts of it that are encoded again among it.
-
-    `started`: the pictures of the one part that there is, if they are being encoded already.
-    """
-    group = await in_thread(reading.group, piece.stretch, numbers)
+    """Write what segments at an end of a piece give, with the parts of it that are encoded again among it."""
+    splicer = making.splicer
+    group = await in_thread(making.reading.group, piece.stretch, numbers)
     units = await in_thread(splicer.apart, piece, group)
     yield splicer.tables()
     for part in parts:
         if part is None:
             continue
-        async with AsyncExitStack() as stack:
-            pictures = started
-            if pictures is None:
-                pictures = await stack.enter_async_context(_encoding(partial(_prepare_encode, group, part)))
-            done = 0
+        done = 0
+        async with aclosing(making.encodings.following()) as pictures:
             async for picture in pictures:
                 unit = await in_thread(splicer.encoded, piece, part, done, picture)
                 done += 1
@@ -319,8 +333,8 @@ async def _apart(
                     insort(units, unit, key=lambda each: each.time)
                 else:
                     yield await in_thread(_write_until, splicer, units, unit)
-            if done != len(part.pts):
-                raise CannotSpliceError("Near an end there are pictures that cannot be decoded.")
+        if done != len(part.pts):
+            raise CannotSpliceError("Near an end there are pictures that cannot be decoded.")
     yield await in_thread(_write_until, splicer, units, None)
 
 
@@ -332,51 +346,9 @@ def _write_until(splicer: Splicer, units: list[Unit], last: Unit | None) -> Pack
     return np.concatenate([splicer.write(unit) for unit in due]) if due else np.empty((0, PACKET_BYTES), np.uint8)
 
 
-@asynccontextmanager
-async def _encoding(prepare: Callable[[], _Encoding]) -> AsyncIterator[AsyncIterator[bytes]]:
-    """Begin to encode pictures again, and give them as they come, coded, in the order in which they are shown.
-
-    They are few, and kept until they are asked for: who reads slowly keeps nobody from encoding. `prepare` may block.
-    """
-    made: asyncio.Queue[bytes | None] = asyncio.Queue()
-    encoding = asyncio.create_task(_encode(prepare, made))
-
-    async def pictures() -> AsyncIterator[bytes]:
-        while (picture := await made.get()) is not None:
-            yield picture
-        await encoding
-
-    try:
-        yield pictures()
-    finally:
-        encoding.cancel()
-        await asyncio.wait({encoding})
-
-
-async def _encode(prepare: Callable[[], _Encoding], made: asyncio.Queue[bytes | None]) -> None:
-    """Put coded pictures into a queue, and None when there are no more, whatever the reason."""
-    try:
-        wanted = await in_thread(prepare)
-        inputs = [_once(content) for content in wanted.contents]
-        chunks = stream(wanted.command, inputs=inputs, timeout=_PATIENCE_SECONDS, purpose="splice")
-        pending = b""
-        async with encode_slot("splice"), aclosing(chunks):
-            async for chunk in chunks:
-                pictures, pending = _whole_pictures(pending + chunk, ended=False)
-                for picture in pictures:
-                    made.put_nowait(picture)
-        for picture in _whole_pictures(pending, ended=True)[0]:
-            made.put_nowait(picture)
-    finally:
-        made.put_nowait(None)
-
-
-async def _once(content: bytes) -> AsyncIterator[bytes]:
-    yield content
-
-
-def _prepare_encode(group: Group, part: Encode) -> _Encoding:
+def _prepare_encode(reading: Reading, piece: Piece, numbers: range, part: Encode) -> Encoding:
     """Decode what a part needs, and encode again those pictures of it that belong to it."""
+    group = reading.group(piece.stretch, numbers)
     content = decodable(group, part).tobytes()
     picture = read_formats(content, rate_of(group.stretch)).picture
     if picture is None:
@@ -388,7 +360,7 @@ def _prepare_encode(group: Group, part: Encode) -> _Encoding:
         *("-vf", f"select=between(pts\\,{first}\\,{last})", *_like(picture, group), *_aligned(part)),
         *("-f", "mpegts", "-muxdelay", "0", "-muxpreload", "0", "-mpegts_copyts", "1", "-flush_packets", "1", "pipe:1"),
     ]
-    return _Encoding(command, [content])
+    return Encoding(command, [content])
 
 
 def _like(picture: VideoFormat, *groups: Group) -> list[str]:
@@ -413,30 +385,19 @@ def _aligned(part: Encode) -> list[str]:
     return ["-force_key_frames", f"expr:{forced}"]
 
 
-def _whole_pictures(data: bytes, *, ended: bool) -> tuple[list[bytes], bytes]:
-    """Take the pictures that are whole out of what an encoder has written, and give what is left."""
-    whole = len(data) // PACKET_BYTES * PACKET_BYTES
-    if not whole:
-        return [], data
-    packets = as_packets(data[:whole])
-    found = read_pes(packets, read_headers(packets), 0x100)
-    if ended or not found:
-        return [pes.payload for pes in found], data[whole:] if found else data
-    return [pes.payload for pes in found[:-1]], data[found[-1].row * PACKET_BYTES :]
-
-
 # Transitions ----------------------------------------------------------------------------------------------------------
 
 
-async def _blend(reading: Reading, splicer: Splicer, blend: Blend) -> AsyncGenerator[tuple[Packets, int], None]:
+async def _blend(making: _Making, blend: Blend) -> AsyncGenerator[tuple[Packets, int], None]:
     """Write a transition; of the segments none is done with it."""
-    before, after = [await in_thread(reading.group, side.stretch, range(side.first, side.last)) for side in blend.sides]
+    splicer = making.splicer
+    before, after = await in_thread(_groups, making.reading, blend)
     fades = await in_thread(splicer.crossfades, blend, before, after)
     sounds = [(pid, fade, await _faded(fade)) for pid, fade in fades]
     units = await in_thread(splicer.around, blend, before, sounds)
     yield splicer.tables(), 0
     done = 0
-    async with _encoding(partial(_prepare_blend, blend, before, after)) as pictures:
+    async with aclosing(making.encodings.following()) as pictures:
         async for picture in pictures:
             unit = splicer.blended(blend, done, picture)
             done += 1
@@ -446,20 +407,24 @@ async def _blend(reading: Reading, splicer: Splicer, blend: Blend) -> AsyncGener
     yield await in_thread(_write_until, splicer, units, None), 0
 
 
-def _prepare_blend(blend: Blend, before: Group, after: Group) -> _Encoding:
+def _groups(reading: Reading, blend: Blend) -> tuple[Group, Group]:
+    before, after = (reading.group(side.stretch, range(side.first, side.last)) for side in blend.sides)
+    return before, after
+
+
+def _prepare_blend(reading: Reading, blend: Blend) -> Encoding:
+    groups = before, after = _groups(reading, blend)
     picture = _picture_format(blend, before)
-    contents = [
-        decodable(group, side.pictures).tobytes() for group, side in zip((before, after), blend.sides, strict=True)
-    ]
-    return _Encoding(blend_command(find_ffmpeg(), blend, picture.pixel_format, _like(picture, before, after)), contents)
+    contents = [decodable(group, side.pictures).tobytes() for group, side in zip(groups, blend.sides, strict=True)]
+    return Encoding(blend_command(find_ffmpeg(), blend, picture.pixel_format, _like(picture, before, after)), contents)
 
 
 async def _faded(fade: Crossfade) -> list[bytes]:
     """Encode a sound of a transition, and give its frames."""
     command = crossfade_command(find_ffmpeg(), fade)
-    inputs = [_once(fade.before), _once(fade.after)]
+    inputs = [once(fade.before), once(fade.after)]
     coded = bytearray()
-    chunks = stream(command, inputs=inputs, timeout=_PATIENCE_SECONDS, purpose="splice")
+    chunks = stream(command, inputs=inputs, timeout=PATIENCE_SECONDS, purpose="splice")
     async with encode_slot("splice"), aclosing(chunks):
         async for chunk in chunks:
             coded += chunk

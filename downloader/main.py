@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -18,6 +19,7 @@ from common.store import Store
 from common.waits import in_thread
 from common.web import answer_errors, serving, show_metrics
 from downloader.addresses import AddressError, provider_of
+from downloader.anchor import sweep_anchors
 from downloader.connections import Reach, open_session
 from downloader.fetch import Target
 from downloader.manager import record
@@ -84,6 +86,7 @@ def _sweep(store: Store, stop: asyncio.Event) -> None:
         for channel in store.channels():
             for quality in store.qualities(channel):
                 sweep_temps(store, channel, quality, enough=stop.is_set)
+        sweep_anchors(store, datetime.now(UTC))
     except OSError as error:  # such as a folder of somebody else's: no reason not to record
         log.warning("sweep_failed", reason=f"{error.filename}: {error.strerror}")
 

@@ -12,7 +12,7 @@ from common import metrics
 from common.dateutil import format_utc
 from common.waits import in_thread
 from common.web import without_secrets
-from downloader.advertisements import advertisements, prefetch_advertisements
+from downloader.advertisements import Mark, advertisements, marks, prefetch_advertisements
 from downloader.anchor import find_anchor
 from downloader.fetch import Fetcher, Target
 from downloader.held import missing
@@ -29,6 +29,7 @@ log = structlog.get_logger()
 _NEWEST = 3
 
 _PLAYLISTS = metrics.counter("playlist_fetches", "Fetches of media playlists.", "channel", "quality", "result")
+_MARKED = metrics.counter("segments_marked", "Segments with a mark of advertising.", "channel", "quality", "mark")
 
 
 class EndedError(Exception):
@@ -125,8 +126,10 @@ class Recorder:
         for warning in sorted(set(playlist.warnings) - self._warned):
             log.warning("playlist_odd", **self.target.where(), reason=warning)
         self._warned = set(playlist.warnings)  # and not all there ever were: some name a segment
-        marks = advertisements(playlist)
-        view = self._timeline.advance(playlist, self.now(), session=session, advertisements=marks, anchor=anchor)
+        found = marks(playlist)
+        skipped = [mark is not None and mark.certain for mark in found]
+        view = self._timeline.advance(playlist, self.now(), session=session, advertisements=skipped, anchor=anchor)
+        self._count_marks(view, {e.sequence: mark for e, mark in zip(playlist.segments, found, strict=True) if mark})
         self._live = True
         if view.new and view.new[0].guessed:
             first_start = format_utc(view.new[0].start)
@@ -142,6 +145,11 @@ class Recorder:
         else:
             self._queue.put(view.new)
         return view
+
+    def _count_marks(self, view: View, found: Mapping[int, Mark]) -> None:
+        for segment in (*view.new, *(segment for segment, _ in view.left_out)):
+            if mark := found.get(segment.entry.sequence):
+                _MARKED.labels(self.target.channel, self.target.quality, mark.value).inc()
 
     def prefetch(self, playlist: MediaPlaylist) -> None:
         """Begin to fetch what the playlist promises next."""

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from common.waits import backoff, pause
 from common.web import without_secrets
+from downloader.advertisements import Ranges
 from downloader.handover import Cause, Standing, is_stale
 from downloader.origin import OriginError, fetch_media_playlist
 from downloader.playlist_values import MediaPlaylist
@@ -61,6 +62,7 @@ class Worker:
     _began: float = field(default_factory=lambda: asyncio.get_running_loop().time())
     _changed_at: float | None = None
     _least_behind: float | None = None
+    _ranges: Ranges = field(default_factory=Ranges)
 
     async def run(self) -> None:
         """Work until cancelled, or the stop.
@@ -108,6 +110,7 @@ class Worker:
     async def _take_in(self, playlist: MediaPlaylist, found: Found, asked: float) -> None:
         """Hand a playlist to the recorder, judge it, and see when to ask for the next."""
         recorder, first = self.recorder, self._asked is None
+        playlist = self._ranges.complete(playlist)
         anchor = await recorder.prepare(playlist, found.url) if first else None
         view = recorder.take_in(playlist, self.number, first=first, anchor=anchor)
         if self._awaited is None:

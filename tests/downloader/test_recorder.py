@@ -274,6 +274,42 @@ async def test_after_a_restart_only_what_is_missing_is_fetched(
     assert [kind.type for kind in stored(store)].count(SegmentType.PARTIAL) == 1
 
 
+async def test_after_a_restart_a_stream_without_times_goes_on_where_it_was(
+    origin: Origin, store: Store, events: LogEvents, ticks: Ticks
+) -> None:
+    """Its segments are known by their content, take the times that they have in the store, and are not stored twice."""
+    live = Live(origin, start=None, window=6)
+    live.reveal_some(5)
+    async with recording(store, origin.url(PATH)):
+        await events.wait("segment_committed", 5)
+    before = stored(store)
+    live.reveal(status(404), ts(6), ts(7))
+    async with recording(Store(store.base), origin.url(PATH)):
+        await events.wait("segment_committed", 7)
+    assert bodies(store) == [ts(n) for n in (0, 1, 2, 3, 4, 6, 7)]
+    assert before.items() <= stored(store).items()
+    starts = [segment.start for segment in stored(store)]
+    assert [later - earlier for earlier, later in pairwise(starts)] == [
+        timedelta(seconds=s) for s in (2, 2, 2, 2, 4, 2)
+    ]
+    assert not [*store.base.glob(".anchor-*")]
+
+
+async def test_what_is_new_of_a_stream_without_times_is_dated_by_the_clock(
+    origin: Origin, store: Store, events: LogEvents, ticks: Ticks
+) -> None:
+    """Where nothing of the playlist is in the store, all of it is recorded."""
+    live = Live(origin, start=None)
+    live.reveal_some(3)
+    async with recording(store, origin.url(PATH)):
+        await events.wait("segment_committed", 3)
+    again = Live(origin, start=None, folder="/again-")
+    again.reveal(*(ts(n) for n in (10, 11, 12)))
+    async with recording(Store(store.base), origin.url(PATH)):
+        await events.wait("segment_committed", 6)
+    assert sorted(bodies(store)) == sorted([*live.bodies, *again.bodies])
+
+
 async def test_a_store_that_cannot_be_read_is_no_reason_not_to_record(
     origin: Origin, store: Store, events: LogEvents, ticks: Ticks, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from downloader import timeline as subject
+from downloader.outcomes import Reason
 from downloader.playlist_values import MediaPlaylist, PlaylistSegment
-from downloader.polling import reload_after
 from downloader.timeline import NewSegment, Timeline
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -248,26 +249,211 @@ def test_gaps_are_left_out_and_count_as_time() -> None:
     assert starts(Timeline().advance(listing(entry(0, at=NOON), gap, entry(2)), NOON).new) == [0.0, 4.0]
 
 
-# When to ask again ----------------------------------------------------------------------------------------------------
+# Several sessions -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("target", "last", "changed", "seconds"),
-    [
-        (6, 2, True, 2.0),
-        (6, 6, True, 6.0),
-        (6, 9, True, 6.0),
-        (6, 6, False, 3.0),
-        (6, None, True, 3.0),
-        (6, None, False, 3.0),
-        (6, 0, True, 0.5),
-        (6, 0.04, True, 0.5),
-        (1, 1, False, 0.5),
-        (3600, 2, False, 10.0),
-        (3600, 3600, True, 10.0),
-    ],
-)
-def test_a_playlist_says_when_to_ask_again(target: float, last: float | None, changed: bool, seconds: float) -> None:  # noqa: FBT001
-    """After its last segment's time, or half its target duration if nothing came; never in a rush, never late."""
-    entries = () if last is None else (entry(0), entry(1, lasts=secs(last)))
-    assert reload_after(listing(*entries, target=secs(target)), changed=changed) == secs(seconds)
+def session(first: int, last: int, *, name: str = "b", shift: float = 0.0, count: int = 0) -> MediaPlaylist:
+    """What another session shows of the stream: other names, perhaps other numbers, its times a little apart."""
+    entries = [
+        entry(n + count, at=NOON + n * TWO + secs(shift), uri=f"https://{name}/{name}{n}.ts")
+        for n in range(first, last + 1)
+    ]
+    return listing(*entries)
+
+
+@pytest.mark.parametrize(("shift", "count"), [(0.0, 0), (0.3, 0), (-0.4, 0), (0.0, 700), (0.008, 700)])
+def test_a_session_that_names_all_otherwise_shows_nothing_new(shift: float, count: int) -> None:
+    """The same moments are known by their numbers and about their times, or by their exact times."""
+    timeline = Timeline()
+    timeline.advance(window(0, 5, dated=True), NOON, session=1)
+    view = timeline.advance(session(2, 6, shift=shift, count=count), NOON, session=2)
+    assert starts(view.new) == [12.0 + shift]
+    assert view.overlaps
+    assert view.ahead
+    assert not timeline.advance(window(1, 6, dated=True), NOON, session=1).new
+    assert not timeline.advance(session(2, 6, shift=shift, count=count), NOON, session=2).new
+
+
+def test_another_encoder_at_the_same_address_shows_nothing_new() -> None:
+    """A playlist that comes from a spare encoder all at once, with its own names and numbers, goes on where it was."""
+    timeline = Timeline()
+    timeline.advance(window(0, 5, dated=True), NOON)
+    assert starts(timeline.advance(session(2, 6, count=700), NOON).new) == [12.0]
+
+
+def test_an_encoder_that_restarts_at_once_is_new() -> None:
+    """Numbers that begin anew do not hide what comes some seconds later, whichever session shows it."""
+    timeline = Timeline()
+    timeline.advance(window(0, 2, dated=True), NOON, session=1)
+    again = listing(*(entry(n, at=NOON + secs(6) + n * TWO, uri=f"https://host/x{n}.ts") for n in range(3)))
+    assert starts(timeline.advance(again, NOON, session=1).new) == [6.0, 8.0, 10.0]
+    assert not timeline.advance(again, NOON, session=2).new
+
+
+def test_a_clock_that_is_set_back_hides_nothing() -> None:
+    """What one session shows beside, or after, something at the same time is another moment."""
+    timeline = Timeline()
+    timeline.advance(window(0, 5, dated=True), NOON)
+    back = [entry(n, at=NOON + (n - 3) * TWO) for n in range(6, 9)]
+    shown = listing(*(entry(n, at=NOON + n * TWO) for n in range(3, 6)), *back)
+    assert starts(timeline.advance(shown, NOON).new) == [6.0, 8.0, 10.0]
+
+
+def test_a_session_that_lags_behind_is_known_as_such() -> None:
+    """What is older than what others have shown, and beside nothing that was, proves nothing; it is recorded."""
+    timeline = Timeline()
+    timeline.advance(window(50, 55, dated=True), NOON, session=1)
+    view = timeline.advance(session(2, 6), NOON, session=2)
+    assert len(view.new) == 5
+    assert (view.programme, view.ahead, view.overlaps) == (True, False, False)
+    timeline.forget(1)
+    assert timeline.advance(session(3, 7), NOON, session=2).ahead
+
+
+def test_the_ways_to_a_moment_are_those_of_all_sessions() -> None:
+    """A segment can be fetched by any of its names, the one that was shown last first; of each the last address."""
+    timeline = Timeline()
+    (first,) = timeline.advance(window(0, 0, dated=True), NOON, session=1).new
+    timeline.advance(session(0, 1), NOON + TWO, session=2)
+    renewed = replace(first.entry, uri=first.entry.uri + "?token=2")
+    timeline.advance(listing(renewed), NOON + 2 * TWO, session=1)
+    ways, shown_at = timeline.ways(first.entry)
+    assert [way.uri for way in ways] == [renewed.uri, "https://b/b0.ts"]
+    assert shown_at == NOON + 2 * TWO
+
+
+def test_advertisements_of_one_session_hide_nothing_of_another() -> None:
+    """Where one session shows an advertisement, what another one shows there is the programme, before or after it."""
+    timeline = Timeline()
+    timeline.advance(window(0, 2, dated=True), NOON, session=1)
+    view = timeline.advance(session(1, 4), NOON, session=2, advertisements=[True] * 4)
+    assert [(new.entry.sequence, reason) for new, reason in view.left_out] == [
+        (3, Reason.ADVERTISEMENT),
+        (4, Reason.ADVERTISEMENT),
+    ]
+    assert not view.programme
+    assert numbers(timeline.advance(window(0, 5, dated=True), NOON, session=1).new) == [3, 4, 5]
+    ways, _ = timeline.ways(entry(1))
+    assert [way.uri for way in ways] == ["https://host/1.ts"]
+
+
+def test_a_gap_that_is_filled_is_new() -> None:
+    """What the origin did not have at first and lists later is recorded then."""
+    timeline = Timeline()
+    gap = replace(entry(1, at=NOON + TWO), gap=True)
+    view = timeline.advance(listing(entry(0, at=NOON), gap), NOON)
+    assert [reason for _, reason in view.left_out] == [Reason.GAP]
+    assert starts(timeline.advance(window(0, 1, dated=True), NOON).new) == [2.0]
+
+
+# Jumps ----------------------------------------------------------------------------------------------------------------
+
+
+def jumped(first: int, last: int, by: float, *, after: int = 3, name: str = "a") -> MediaPlaylist:
+    """A window in which the told times jump after a segment."""
+    entries = [
+        entry(n, at=NOON + n * TWO + secs(by if n > after else 0.0), uri=f"https://{name}/{name}{n}.ts")
+        for n in range(first, last + 1)
+    ]
+    return listing(*entries)
+
+
+def doubtful(new: Sequence[NewSegment]) -> list[int]:
+    return [segment.entry.sequence for segment in new if segment.after_jump]
+
+
+@pytest.mark.parametrize(("by", "found"), [(0.4, []), (0.6, [4, 5]), (-0.6, [4, 5]), (100.0, [4, 5])])
+def test_a_jump_of_the_told_times_is_doubted(by: float, found: list[int]) -> None:
+    """More than half a second without a discontinuity, within a playlist or from one to the next."""
+    timeline = Timeline()
+    assert doubtful(timeline.advance(jumped(0, 5, by), NOON).new) == found
+    timeline = Timeline()
+    timeline.advance(jumped(0, 3, by), NOON)
+    view = timeline.advance(jumped(1, 5, by), NOON)
+    assert doubtful(view.new) == found
+    assert view.jumped == bool(found)
+
+
+def test_a_discontinuity_may_jump() -> None:
+    """A break that the playlist tells of is no reason to doubt."""
+    shown = jumped(0, 5, 100.0)
+    broken = tuple(replace(e, discontinuity=e.sequence == 4) for e in shown.segments)
+    assert not doubtful(Timeline().advance(listing(*broken), NOON).new)
+
+
+def test_a_jump_that_another_session_tells_too_is_true() -> None:
+    """Then what was doubted is new once more, now without a doubt, and so is all that follows."""
+    timeline = Timeline()
+    timeline.advance(jumped(0, 5, 0.7), NOON, session=1)
+    view = timeline.advance(jumped(2, 6, 0.7, name="b"), NOON, session=2)
+    assert starts(view.new) == [8.7, 10.7, 12.7]
+    assert not doubtful(view.new)
+    again = timeline.advance(jumped(2, 7, 0.7), NOON, session=1)
+    assert starts(again.new) == [14.7]
+    assert not doubtful(again.new)
+    assert not again.jumped
+
+
+def test_a_jump_that_no_other_session_tells_is_corrected() -> None:
+    """What another session tells without a jump is recorded where that has it; the first one stays in doubt."""
+    timeline = Timeline()
+    timeline.advance(jumped(0, 5, 0.7), NOON, session=1)
+    view = timeline.advance(jumped(2, 6, 0.0, name="b"), NOON, session=2)
+    assert starts(view.new) == [8.0, 10.0, 12.0]
+    assert not doubtful(view.new)
+    assert timeline.advance(jumped(2, 6, 0.7), NOON, session=1).jumped
+
+
+def test_a_jump_that_lasts_is_believed() -> None:
+    """After half a minute the times are what they are; and further jumps are no news for a while."""
+    timeline = Timeline()
+    timeline.advance(jumped(0, 5, 0.7), NOON)
+    assert doubtful(timeline.advance(jumped(2, 6, 0.7), NOON + secs(29)).new) == [6]
+    assert not doubtful(timeline.advance(jumped(3, 7, 0.7), NOON + secs(31)).new)
+    shown = [*jumped(5, 7, 0.7).segments, *jumped(8, 9, 3.7).segments]
+    view = timeline.advance(listing(*shown), NOON + secs(35))
+    assert starts(view.new) == [19.7, 21.7]
+    assert not doubtful(view.new)
+
+
+# Anchors and bounds ---------------------------------------------------------------------------------------------------
+
+
+def test_an_anchor_dates_a_stream_without_times() -> None:
+    """Where a segment is known to have a start, all take theirs from it, and not from the clock."""
+    timeline = Timeline()
+    assert timeline.must_guess(window(5, 8))
+    view = timeline.advance(window(5, 8), NOON + secs(100), anchor=(1, NOON))
+    assert starts(view.new) == [-2.0, 0.0, 2.0, 4.0]
+    assert not timeline.must_guess(window(6, 9))
+    assert not Timeline().must_guess(window(5, 8, dated=True))
+    assert not Timeline().must_guess(listing())
+
+
+def test_names_that_come_again_without_times_are_new() -> None:
+    """An encoder without times that begins anew after its first names have left the playlist hides nothing."""
+    timeline = Timeline()
+    for last in range(4, 30):
+        timeline.advance(window(last - 4, last), NOON + last * TWO)
+    assert numbers(timeline.advance(window(0, 2), NOON + secs(70)).new) == [0, 1, 2]
+
+
+def test_what_was_shown_long_ago_is_forgotten() -> None:
+    """However long a stream runs, some minutes of it are remembered."""
+    timeline = Timeline()
+    for last in range(5, 1000):
+        now = NOON + last * TWO
+        timeline.advance(window(last - 5, last, dated=True), now, session=last // 50)
+        timeline.forget(last // 50 - 1)
+    assert len(timeline._shown) < 200
+    assert len(timeline._turns) + len(timeline._newest) < 20
+
+
+def test_entries_that_change_at_each_look_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An origin that makes up new entries all the time is remembered up to a bound."""
+    monkeypatch.setattr(subject, "_MOST_REMEMBERED", 100)
+    timeline = Timeline()
+    for turn in range(50):
+        found = [entry(turn * 100 + n, lasts=timedelta(0), at=NOON) for n in range(60)]
+        timeline.advance(listing(*found), NOON)
+    assert len(timeline._shown) <= 160

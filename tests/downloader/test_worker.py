@@ -1,20 +1,23 @@
 """One session: its playlist is asked for, judged, and given up when it fails."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 from aiohttp import ClientSession
 
 from common.store import Store
+from downloader import worker as subject
 from downloader.fetch import Target
 from downloader.handover import Cause
 from downloader.origin import OriginError
+from downloader.polling import BLOCKED_SECONDS
 from downloader.providers import UrlProvider
 from downloader.recorder import EndedError, Recorder, UnsupportedError
 from downloader.source import Channel, Source
 from downloader.worker import Worker
 from downloads import Ticks, bodies
-from hls_origin import NOON, Entry, Live, Origin, multivariant, playlist, status
+from hls_origin import NOON, Entry, Held, Live, Origin, multivariant, playlist, status
 from log_events import PATIENCE_SECONDS, LogEvents
 
 PATH = "/live.m3u8"
@@ -112,3 +115,77 @@ async def test_the_end_of_what_was_live_is_recorded(
     await events.wait("segment_committed", 3)
     fetching.cancel()
     assert bodies(store) == live.bodies
+
+
+# Reloads that block ---------------------------------------------------------------------------------------------------
+
+BLOCKS = ("#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES",)
+
+
+def offering(count: int) -> str:
+    return playlist(*(Entry(f"/{n}.ts", at=NOON + timedelta(seconds=2 * n)) for n in range(count)), tags=BLOCKS)
+
+
+async def test_an_origin_that_holds_answers_back_is_asked_for_the_next(
+    origin: Origin, recorder: Recorder, ticks: Ticks
+) -> None:
+    """The next segment is asked for by its number, and the one after it as soon as the answer is there."""
+    held = Held(offering(4).encode())
+    origin.put(PATH, offering(2), offering(3), held)
+    working = asyncio.create_task(work(worker(recorder, origin.url(PATH) + "?t=1")))
+    await ticks.reached(1)
+    await ticks.step()
+    ticks.end()
+    await held.wait()
+    assert origin.queries == ["t=1", "t=1&_HLS_msn=2", "t=1&_HLS_msn=3"]
+    assert max(ticks.seconds) <= BLOCKED_SECONDS
+    working.cancel()
+
+
+async def test_an_origin_that_only_says_so_is_polled(origin: Origin, recorder: Recorder, ticks: Ticks) -> None:
+    """If what was asked for is not in the answer, twice, the pauses are those of any other origin."""
+    origin.put(PATH, offering(2))
+    working = asyncio.create_task(work(worker(recorder, origin.url(PATH))))
+    await ticks.reached(1)
+    await ticks.step(6)
+    assert origin.queries[-2:] == ["", ""]
+    assert sum("_HLS_msn" in query for query in origin.queries) == 2
+    assert min(ticks.seconds[-3:]) >= 0.5
+    working.cancel()
+
+
+async def test_an_origin_that_refuses_the_number_is_polled(origin: Origin, recorder: Recorder, ticks: Ticks) -> None:
+    """An error to such a request is no reason to give the playlist up."""
+    origin.put(PATH, offering(2), status(400), offering(3))
+    one = worker(recorder, origin.url(PATH))
+    working = asyncio.create_task(work(one))
+    await ticks.reached(1)
+    await ticks.step(3)
+    assert origin.queries == ["", "_HLS_msn=2", "", ""]
+    assert one.standing.trouble is None
+    working.cancel()
+
+
+async def test_what_takes_long_is_said_while_it_goes_on(
+    origin: Origin, recorder: Recorder, ticks: Ticks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request that hangs is trouble long before it is given up, and none any more when the answer comes."""
+    monkeypatch.setattr(subject, "_SLOW_PLAYLIST_SECONDS", 0.0)
+    text = playlist(Entry("/0.ts", at=NOON))
+    held = Held(text.encode())
+    origin.put(PATH, text, held, text)
+    one = worker(recorder, origin.url(PATH))
+    working = asyncio.create_task(work(one))
+    await ticks.reached(1)
+    ticks.end()
+    await held.wait()
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while one.standing.trouble is None:
+            one.changed.clear()
+            await one.changed.wait()
+    told = [(one.standing.trouble, one.reason)]
+    held.release.set()
+    await ticks.reached(2)
+    told.append((one.standing.trouble, one.reason))
+    assert told == [(Cause.SLOW, f"{origin.url(PATH)} takes long to answer."), (None, "")]
+    working.cancel()

@@ -86,11 +86,12 @@ def test_help_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize(
     ("module", "strangers"),
     [
-        ("downloader.main", {"restreamer", "respool", "asyncpg"}),
+        ("downloader.main", {"restreamer", "respool", "asyncpg", "av", "requests", "streamlink", "yt_dlp"}),
         ("restreamer.main", {"downloader", "respool", "asyncpg"}),
         ("respool.up", {"downloader", "restreamer"}),
         ("respool.cut", {"downloader", "restreamer", "aiohttp", "asyncpg"}),
         ("respool.coverage", {"downloader", "restreamer", "aiohttp", "asyncpg"}),
+        ("respool.status", {"downloader", "restreamer", "aiohttp", "asyncpg"}),
     ],
 )
 def test_services_do_not_load_each_other(module: str, strangers: set[str]) -> None:
