@@ -1,8 +1,9 @@
 """Which entries of a quality's playlists are new, and when each of them starts, whichever session shows it. Pure."""
 
 from bisect import bisect_left
+from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
 from operator import attrgetter
@@ -114,7 +115,7 @@ class Timeline:
     the jump has lasted for half a minute.
     """
 
-    _shown: dict[_Key, _Shown] = field(default_factory=dict)
+    _shown: OrderedDict[_Key, _Shown] = field(default_factory=OrderedDict)
     _end: datetime | None = None
     _turn: int = 0
     _turns: dict[int, int] = field(default_factory=dict)
@@ -210,8 +211,8 @@ class Timeline:
             first = at - sum((entry.duration for entry in playlist.segments[:index]), timedelta())
             # what was recorded keeps its place, also if it was dated a little late
             starts[0] = max(first, self._end) if self._end and not anchor else first
-        dated = (replace(e, program_date_time=start) for e, start in zip(playlist.segments, starts, strict=True))
-        return [start for start in start_times(replace(playlist, segments=tuple(dated))) if start]
+        lasts = [entry.duration for entry in playlist.segments]
+        return _filled(starts, lasts)
 
     def _by_time(
         self,
@@ -228,9 +229,11 @@ class Timeline:
         taken = {id(shown) for shown in found if shown}
         anew = not taken
         others = sorted({id(shown): shown for shown in self._shown.values()}.values(), key=_told)
+        exact = {shown.told: shown for shown in others}
         for index, entry in enumerate(entries):
             if found[index] is None:
-                near = _nearby(others, entry, starts[index])
+                same = exact.get(starts[index])  # nearly always, and quicker
+                near = [same] if same and id(same) not in taken else _nearby(others, entry, starts[index])
                 near = [one for one in near if id(one) not in taken and (anew or session not in one.sessions)]
                 best = min(near, key=lambda one: abs(one.told - starts[index]), default=None)
                 taken.add(id(best))
@@ -246,10 +249,11 @@ class Timeline:
 
     def _forget(self, now: datetime) -> None:
         while self._shown:
-            key = next(iter(self._shown))
-            if len(self._shown) <= _MOST_REMEMBERED and now - self._shown[key].at <= _REMEMBERED:
+            key, shown = self._shown.popitem(last=False)
+            if len(self._shown) < _MOST_REMEMBERED and now - shown.at <= _REMEMBERED:
+                self._shown[key] = shown
+                self._shown.move_to_end(key, last=False)
                 break
-            del self._shown[key]
 
     def doubts(self, session: int) -> bool:
         """Tell whether the session's times are not believed."""
@@ -269,8 +273,8 @@ class Timeline:
     def remember(self, entry: PlaylistSegment, shown: _Shown) -> None:
         """Keep a moment under the number and name that it was just shown by."""
         key = _key(entry)
-        self._shown.pop(key, None)  # the order is that of the last showing
         self._shown[key] = shown
+        self._shown.move_to_end(key)  # the order is that of the last showing
 
 
 @dataclass(slots=True)
@@ -342,6 +346,18 @@ class _Sorter:
 
 def _key(entry: PlaylistSegment) -> _Key:
     return entry.sequence, entry.uri.partition("?")[0].rpartition("/")[2]
+
+
+def _filled(starts: Sequence[datetime | None], lasts: Sequence[timedelta]) -> list[datetime]:
+    """Give all starts, of which some are known: durations are added after one, and taken away before the first."""
+    first, at = next((index, start) for index, start in enumerate(starts) if start)
+    at -= sum(lasts[:first], timedelta())
+    found = []
+    for start, length in zip(starts, lasts, strict=True):
+        at = start or at
+        found.append(at)
+        at += length
+    return found
 
 
 def _left_out(entry: PlaylistSegment, *, advertisement: bool) -> Reason | None:
