@@ -4,12 +4,13 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from importlib import resources
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import asyncpg
 import structlog
 
+from common import metrics
 from common.errors import UserError
 from common.waits import backoff
 
@@ -31,6 +32,11 @@ _PASSING = (
     asyncpg.ConnectionDoesNotExistError,
     asyncpg.TooManyConnectionsError,
 )
+
+# Two transactions that cannot both have happened: the one that is told so does its work again.
+_CONFLICTS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+
+_RETRIES = metrics.counter("database_retries", "Transactions that were done again for a conflict.", "reason")
 
 
 async def pool(dsn: str, *, name: str = "respool", patience: float = 30.0) -> Pool:
@@ -80,16 +86,38 @@ async def apply_schema(dsn: str, *, patience: float = 30.0) -> None:
         await connection.close()
 
 
+async def transaction(pool: Pool, work: Callable[[Connection], Awaitable[T]], *, attempts: int = 10) -> T:
+    """Do some work in one serializable transaction, and do all of it again if another one came between.
+
+    Gives what `work` gives. It may run several times, so it changes nothing but the database. Raises what it raises,
+    and after so many `attempts` asyncpg.SerializationError or DeadlockDetectedError.
+    """
+    for attempt in range(1, attempts + 1):
+        try:
+            async with pool.acquire() as connection, connection.transaction():
+                return await work(cast("Connection", connection))  # a proxy with all its methods
+        except _CONFLICTS as error:
+            if attempt == attempts:
+                raise
+            _RETRIES.labels(type(error).__name__).inc()
+            await asyncio.sleep(backoff(attempt, first=0.01, most=0.5))
+    raise AssertionError("the last attempt gives or raises")
+
+
 async def announce_node(pool: Pool, name: str, url: str) -> None:
     """Say in `nodes` that the node `name` lives now and answers at `url` (http or https)."""
-    await pool.execute(
-        """
-        INSERT INTO nodes (name, url, last_seen) VALUES ($1, $2, now())
-        ON CONFLICT (name) DO UPDATE SET url = excluded.url, last_seen = excluded.last_seen
-        """,
-        name,
-        url,
-    )
+
+    async def announce(connection: Connection) -> None:
+        await connection.execute(
+            """
+            INSERT INTO nodes (name, url, last_seen) VALUES ($1, $2, now())
+            ON CONFLICT (name) DO UPDATE SET url = excluded.url, last_seen = excluded.last_seen
+            """,
+            name,
+            url,
+        )
+
+    await transaction(pool, announce)
 
 
 def describe(dsn: str) -> str:

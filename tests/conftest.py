@@ -75,6 +75,13 @@ async def postgres_dsn(postgres_server: str) -> AsyncIterator[str]:
         yield dsn
 
 
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def shared_postgres_dsn(postgres_server: str) -> AsyncIterator[str]:
+    """The address of a database with the schema, for tests that take back what they change."""
+    async with _database(postgres_server, template="respool") as dsn:
+        yield dsn
+
+
 @pytest.fixture
 async def empty_postgres_dsn(postgres_server: str) -> AsyncIterator[str]:
     """The address of a database with nothing in it, for one test alone."""

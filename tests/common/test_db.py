@@ -33,7 +33,7 @@ async def described(dsn: str) -> list[asyncpg.Record]:
 async def test_schema_says_what_everything_means(postgres_dsn: str) -> None:
     """Every table and every column carries a comment."""
     rows = await described(postgres_dsn)
-    assert {row["relname"] for row in rows} >= {"nodes"}
+    assert {row["relname"] for row in rows} >= {"nodes", "events", "event_history"}
     assert [(row["relname"], row["column"]) for row in rows if not row["comment"]] == []
 
 
@@ -69,6 +69,43 @@ async def test_pool_is_serializable_and_names_itself(postgres_dsn: str) -> None:
     async with await db.pool(postgres_dsn, name="cutter") as pool:
         assert await pool.fetchval("SHOW transaction_isolation") == "serializable"
         assert await pool.fetchval("SHOW application_name") == "cutter"
+
+
+async def test_conflicting_transactions_both_happen(postgres_dsn: str) -> None:
+    """Of two transactions that read and then write the same row, the loser is done again, so that nothing is lost."""
+    both_have_read = asyncio.Barrier(2)
+    tries = 0
+
+    async def add_one(connection: db.Connection) -> None:
+        nonlocal tries
+        tries += 1
+        before = await connection.fetchval("SELECT priority FROM events")
+        if tries <= 2:
+            await asyncio.wait_for(both_have_read.wait(), 30)
+        await connection.execute("UPDATE events SET priority = $1", before + 1)
+
+    async with await db.pool(postgres_dsn) as pool:
+        await pool.execute("INSERT INTO events (id) VALUES ('one')")
+        await asyncio.gather(db.transaction(pool, add_one), db.transaction(pool, add_one))
+        assert await pool.fetchval("SELECT priority FROM events") == 2
+    assert tries == 3
+
+
+async def test_transaction_that_always_conflicts_says_so(postgres_dsn: str) -> None:
+    """After so many attempts the conflict is the caller's to handle, and what is no conflict is so at once."""
+    attempts = 0
+
+    async def conflict(_: db.Connection) -> None:
+        nonlocal attempts
+        attempts += 1
+        raise asyncpg.SerializationError
+
+    async with await db.pool(postgres_dsn) as pool:
+        with pytest.raises(asyncpg.SerializationError):
+            await db.transaction(pool, conflict, attempts=3)
+        assert attempts == 3
+        with pytest.raises(asyncpg.CheckViolationError):
+            await db.transaction(pool, lambda connection: connection.execute("INSERT INTO events VALUES ('')"))
 
 
 async def test_node_announces_itself_again(postgres_dsn: str) -> None:
