@@ -27,7 +27,8 @@ class Patience:
     """How long an origin may take, in seconds.
 
     After the soft limits a second attempt begins beside the first; the hard ones and `connect` end an attempt.
-    Silence is when no byte comes. The limits of a whole body grow with the duration of the segment.
+    Silence is when no byte comes. The limits of a whole body grow with the duration of the segment. A soft limit of
+    what follows the answer counts once that of the answer is over, which is no longer.
     """
 
     connect: float = 5.0

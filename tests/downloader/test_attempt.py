@@ -58,6 +58,31 @@ async def test_a_second_attempt_wins_over_a_slow_first(
     assert len(set(origin.peers)) == 2
 
 
+@pytest.mark.parametrize(
+    ("patience", "at"),
+    [
+        (Patience(answer_soft=0.0), None),
+        (Patience(answer_soft=0.5, silence_soft=0.0), 0),
+        (Patience(answer_soft=0.5, silence_soft=60.0), 0),
+    ],
+)
+async def test_each_soft_limit_brings_a_second_attempt(
+    session: ClientSession,
+    origin: Origin,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    patience: Patience,
+    at: int | None,
+) -> None:
+    """No answer, no byte, or too long for the whole: each of them is slow, and nothing else is needed for it."""
+    if patience.silence_soft == 60.0:
+        monkeypatch.setattr(Patience, "body_soft", lambda *_: 0.0)
+    origin.put(PATH, Held(LONG, at), LONG)
+    fetcher = Fetcher(session, Target(store, "chan", "source"), patience=patience)
+    async with asyncio.timeout(6.5):  # the other limits are longer
+        assert (await fetcher.fetch(new(origin))).segment.type is SegmentType.FULL
+
+
 async def test_a_slow_first_attempt_may_still_win(fetcher: Fetcher, origin: Origin, store: Store) -> None:
     """The first goes on beside the second, and wins if it is whole before it."""
     first, second = Held(LONG, 5 * PACKET), Held(ts(2), 0)
@@ -169,11 +194,11 @@ async def test_a_head_that_trickles_ends_too(session: ClientSession, origin: Ori
 
 
 async def head_trickle(request: web.Request) -> web.StreamResponse:
-    assert isinstance(request.transport, asyncio.WriteTransport)
-    request.transport.write(b"HTTP/1.1 200 OK\r\n")
-    gone = asyncio.Event()
-    while request.transport and not request.transport.is_closing():
-        request.transport.write(b"X-More: to come\r\n")
+    transport, gone = request.transport, asyncio.Event()
+    assert isinstance(transport, asyncio.WriteTransport)
+    transport.write(b"HTTP/1.1 200 OK\r\n")
+    while not transport.is_closing():
+        transport.write(b"X-More: to come\r\n")
         with suppress(TimeoutError):
             async with asyncio.timeout(0.01):
                 await gone.wait()

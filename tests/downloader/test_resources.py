@@ -1,6 +1,7 @@
 """Segments that need more than themselves: init sections, keys, ranges of larger files."""
 
 import asyncio
+import errno
 import subprocess
 from dataclasses import replace
 from datetime import timedelta
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES128
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 
 from common.media import examine
+from common.recording import SegmentWriter
 from common.segments import SegmentType
 from common.store import Store
 from downloader.fetch import Fetched, Fetcher, FetchError, Target
@@ -28,6 +30,7 @@ PATH, INIT, KEY_PATH = "/live/a.m4s", "/live/init.mp4", "/live/key"
 TWO = timedelta(seconds=2)
 KEY, IV = bytes(range(16)), bytes(range(16, 32))
 FRAGMENT = fragment(1, 2000)
+OTHER_FORM = "its init section is of another form than itself"
 
 
 def encrypted(clear: bytes, iv: bytes = IV, key: bytes = KEY) -> bytes:
@@ -133,21 +136,27 @@ async def test_a_missing_init_section_is_asked_for_again(
 
 
 @pytest.mark.parametrize(
-    ("data", "remark"),
+    ("data", "stored_as", "remarks"),
     [
-        (FRAGMENT[:-3], "it ends within a box"),
-        (ts(1), "its init section is of another form than itself"),
-        (b"\1" * 3000, "it has no programme association table"),
+        (FRAGMENT[:-3], init_section() + FRAGMENT[:-3], ("it ends within a box",)),
+        (ts(1), ts(1), (OTHER_FORM,)),
+        (b"\1" * 3000, b"\1" * 3000, ("its packets do not follow each other", OTHER_FORM)),
     ],
 )
 async def test_a_fragment_that_does_not_fit_is_suspect(
-    fetcher: Fetcher, fragmented: PlaylistSegment, origin: Origin, data: bytes, remark: str
+    fetcher: Fetcher,
+    fragmented: PlaylistSegment,
+    origin: Origin,
+    store: Store,
+    data: bytes,
+    stored_as: bytes,
+    remarks: tuple[str, ...],
 ) -> None:
     """Boxes that do not fill it, a transport stream among fragments: kept, and not called full."""
     origin.put(PATH, data)
     found = await fetched(fetcher, fragmented)
-    assert found.segment.type is SegmentType.SUSPECT
-    assert any(remark in said or "packets" in said for said in found.remarks)
+    assert (found.segment.type, found.remarks) == (SegmentType.SUSPECT, remarks)
+    assert stored(store) == {found.segment: stored_as}
 
 
 async def test_a_fragment_without_any_init_section_is_suspect(
@@ -318,6 +327,22 @@ async def test_copy_protection_is_not_tried(fetcher: Fetcher, secret: PlaylistSe
     failed = await failure(fetcher, replace(secret, key=Key("SAMPLE-AES", "", None, "com.apple.streamingkeydelivery")))
     assert (failed.reason, failed.gone) == (Reason.UNUSABLE, True)
     assert not origin.requests
+
+
+async def test_a_disk_that_fills_up_under_an_encrypted_segment_is_said(
+    fetcher: Fetcher, secret: PlaylistSegment, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was decrypted and could not be written is an error of the disk, and of nothing else."""
+    write = SegmentWriter.write
+
+    def full(self: SegmentWriter, data: bytes) -> None:
+        if self.size:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(self, data)
+
+    monkeypatch.setattr(SegmentWriter, "write", full)
+    assert (await failure(fetcher, secret)).reason is Reason.DISK
+    assert SegmentType.FULL not in {segment.type for segment in stored(store)}
 
 
 async def test_what_is_encrypted_and_breaks_off_is_kept_clear(

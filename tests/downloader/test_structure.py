@@ -1,7 +1,7 @@
 """What bytes are, and whether all of them are in their place, however they are cut into pieces."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from downloader.structure import HEAD_BYTES, BoxCheck, Form, TransportCheck, form_of
@@ -49,6 +49,7 @@ def test_forms_are_told_by_their_beginning(head: bytes, content_type: str, form:
         (b"", "it has no programme association table"),
     ],
 )
+@settings(max_examples=20)
 @given(cuts=st.lists(st.integers(0, 20 * PACKET), max_size=6))
 def test_transport_streams_are_checked_to_the_last_packet(data: bytes, fault: str, cuts: list[int]) -> None:
     """Each packet begins with its sync byte, the last is whole, and the association is among them."""
@@ -71,6 +72,7 @@ def test_transport_streams_are_checked_to_the_last_packet(data: bytes, fault: st
         (b"", "it is MP4 without an init section"),
     ],
 )
+@settings(max_examples=20)
 @given(cuts=st.lists(st.integers(0, 400), max_size=6))
 def test_fragmented_mp4_is_checked_to_the_last_box(data: bytes, fault: str, cuts: list[int]) -> None:
     """Boxes fill all of it, with an init section before the fragments."""
