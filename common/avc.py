@@ -17,6 +17,7 @@ SLICE, IDR, SEI, SPS, PPS, DELIMITER = 1, 5, 6, 7, 8, 9
 _HIGH: Final = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
 
 _FULL_CHROMA: Final = 3
+_OWN_ASPECT: Final = 255
 
 _P, _B, _I = 0, 1, 2
 
@@ -142,7 +143,11 @@ class Pps:
 
 def read_sps(unit: bytes) -> Sps:
     """Read a set for whole pictures. Raises AvcError for one with fields, scaling lists or an order of its own kind."""
-    bits = Bits(unescape(unit), 8)
+    return _read_sps(Bits(unescape(unit), 8))
+
+
+def _read_sps(bits: Bits) -> Sps:
+    """Read a set up to frame_mbs_only_flag."""
     profile = bits.u(8)
     bits.u(16)
     number = bits.ue()
@@ -166,6 +171,76 @@ def read_sps(unit: bytes) -> Sps:
     if not bits.u(1):
         raise AvcError("It has fields.")
     return Sps(number, profile, samples, frame_num_bits, lsb_bits, references, size)
+
+
+@dataclass(frozen=True, slots=True)
+class Reordering:
+    """What a set says of the order of its pictures (§E.2.1): how many may come before one that is shown before them.
+
+    `buffered` is how many a decoder keeps; `at` is the bit at which both stand.
+    """
+
+    frames: int
+    buffered: int
+    at: int
+
+
+def read_reordering(unit: bytes) -> Reordering | None:
+    """Read what a set says at its end; None if it does not say so. Raises AvcError as `read_sps` does."""
+    bits = Bits(unescape(unit), 8)
+    _read_sps(bits)
+    bits.u(1)
+    if bits.flag():  # cropping
+        bits.ue(), bits.ue(), bits.ue(), bits.ue()
+    if not bits.flag():
+        return None
+    _pass_vui(bits)
+    if not bits.flag():
+        return None
+    bits.u(1)
+    bits.ue(), bits.ue(), bits.ue(), bits.ue()
+    at = bits.at
+    return Reordering(bits.ue(), bits.ue(), at)
+
+
+def _pass_vui(bits: Bits) -> None:
+    """Pass vui_parameters up to bitstream_restriction_flag (§E.1.1)."""
+    if bits.flag() and bits.u(8) == _OWN_ASPECT:
+        bits.u(32)
+    if bits.flag():  # overscan
+        bits.u(1)
+    if bits.flag():  # the signal
+        bits.u(4)
+        if bits.flag():
+            bits.u(24)
+    if bits.flag():  # places of chroma samples
+        bits.ue(), bits.ue()
+    if bits.flag():  # timing
+        bits.u(65)
+    told = [_pass_hrd(bits) if bits.flag() else False for _ in ("NAL", "VCL")]
+    if any(told):
+        bits.u(1)
+    bits.u(1)
+
+
+def _pass_hrd(bits: Bits) -> bool:
+    """Pass hrd_parameters (§E.1.2)."""
+    count = bits.ue() + 1
+    bits.u(8)
+    for _ in range(count):
+        bits.ue(), bits.ue(), bits.u(1)
+    bits.u(20)
+    return True
+
+
+def reordered(unit: bytes, like: bytes) -> bytes:
+    """Let a set say of the order of its pictures what another one says, where both say anything. Raises AvcError."""
+    ours, theirs = read_reordering(unit), read_reordering(like)
+    if ours is None or theirs is None or theirs.frames <= ours.frames:
+        return unit
+    plain = unescape(unit)
+    bits = _between(plain, 8, ours.at) + _ue(theirs.frames) + _ue(max(theirs.buffered, ours.buffered)) + "1"
+    return unit[:1] + escape(_packed(bits + "0" * (-len(bits) % 8)))
 
 
 def read_pps(unit: bytes) -> Pps:

@@ -7,26 +7,31 @@ import asyncio
 import itertools
 import os
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from common.cuts import CutType, NothingRecordedError, SplicePlan, VideoRange
 from common.encode_slots import encode_slot
 from common.encoding import Codec, Container, EncodingError, EncodingSettings
 from common.ffmpeg import Progress, find_ffmpeg, run
-from common.full import Feed, fed, full_cut, plan_archive, plan_full
+from common.full import Feed, expected_of_full, fed, full_cut, plan_archive, plan_full
 from common.full_cut import archive_command, remux_command
 from common.metrics import counter
 from common.pieces import CannotSpliceError
+from common.ranges import Range, UnreadableSegmentError, others
+from common.segments import Segment
 from common.sidecar import FactsStore
-from common.smart import CONTEXT, Done, Range, Reading, plan, splice
+from common.silences import silences
+from common.smart import CONTEXT, Done, Reading, ahead, check_ends, plan, splice
 from common.store import Store
 from common.ticks import TICKS
 from common.transitions import Transition
@@ -34,8 +39,6 @@ from common.verify import VerificationError, expected_of, verify
 from common.waits import in_thread
 
 log = structlog.get_logger()
-
-_COPY_BYTES = 64 << 20
 
 # An encode that takes longer than this many times the length of its video, and an hour, is stuck.
 _SLOWEST, _LONGEST_WAIT = 50, 3600.0
@@ -48,6 +51,7 @@ DEFAULT_SETTINGS = {
     Container.WEBM: EncodingSettings(Codec.VP9, Container.WEBM),
 }
 
+_REFUSED = counter("cuts_thrown_away", "Full cuts that were not what was planned.")
 _FALLBACKS = counter("cut_fallbacks", "Smart cuts that were made as full ones, by the reason.", "reason")
 
 
@@ -97,16 +101,28 @@ def gather(store: Store, facts: FactsStore, order: Order, context: timedelta = C
         around = store.sequence(*recording, start - context, end + context)
         ranges.append(Range(start, end, tuple(around.segments), order.allow_holes))
     path = partial(store.segment_path, order.channel, order.quality)
-    return Gathered(Reading(path), tuple(ranges))
+    return Gathered(Reading(path, partial(_instead, store, order, context)), tuple(ranges))
+
+
+def _instead(
+    store: Store, order: Order, context: timedelta, wanted: Range, without: frozenset[Segment]
+) -> tuple[Segment, ...]:
+    """Find the segments of a range anew, as if some were not there; an `Instead`."""
+    find = partial(store.sequence, order.channel, order.quality, without=without)
+    if not wanted.allow_holes:
+        find(wanted.start, wanted.end, allow_holes=False)
+    return tuple(find(wanted.start - context, wanted.end + context).segments)
 
 
 def prepare(store: Store, facts: FactsStore, order: Order) -> tuple[Reading, SplicePlan]:
-    """Find the segments of a cut that is exact to the frame, look at them and plan it. Blocks.
+    """Find the segments of a cut that is exact to the frame, look at them and plan it; all can begin. Blocks.
 
-    Raises as `gather` and `common.smart.plan` do.
+    Raises as `gather`, `common.smart.plan` and `common.smart.check_ends` do.
     """
     gathered = gather(store, facts, order)
-    return gathered.reading, plan_smart(gathered, order)
+    planned = plan_smart(gathered, order)
+    check_ends(gathered.reading, planned)
+    return gathered.reading, planned
 
 
 def plan_smart(gathered: Gathered, order: Order) -> SplicePlan:
@@ -115,21 +131,55 @@ def plan_smart(gathered: Gathered, order: Order) -> SplicePlan:
 
 
 async def make_rough(gathered: Gathered, output: Path, progress: Done | None = None) -> Made:
-    """Put the segments of some ranges together, as they are. Raises OSError; of a segment, with its path."""
-    segments = [segment for wanted in gathered.ranges for segment in wanted.segments]
+    """Put the segments of some ranges together, as they are; each is held against its name.
+
+    One that is damaged is replaced by the next best or, where holes are allowed, left out. Raises
+    UnreadableSegmentError, and OSError; of a segment, with its path.
+    """
+    duration = timedelta(0)
     async with spooled(output) as temp:
         with await in_thread(_open_new, temp) as file:
-            for number, segment in enumerate(segments, 1):
-                await in_thread(_append, gathered.reading.path(segment), file)
-                if progress is not None:
+            for number, wanted in enumerate(gathered.ranges):
+
+                def report(done: float, before: int = number) -> None:
+                    if progress is not None:
+                        progress((before + done) / len(gathered.ranges))
+
+                segments = await _append(gathered.reading, wanted, file, report)
+                duration += sum((segment.duration for segment in segments), timedelta(0))
+            if not duration:
+                raise NothingRecordedError
+    return Made(CutType.ROUGH, duration)
+
+
+async def _append(reading: Reading, wanted: Range, file: BinaryIO, progress: Done) -> tuple[Segment, ...]:
+    """Append the segments of a range to a file, and give them."""
+    begin, segments, left = file.tell(), wanted.segments, frozenset[Segment]()
+    while True:
+        try:
+            async with aclosing(ahead(_contents(reading, segments))) as contents:
+                number = 0
+                async for content in contents:
+                    await in_thread(file.write, content.data)
+                    number += 1
                     progress(number / len(segments))
-    return Made(CutType.ROUGH, sum((segment.duration for segment in segments), timedelta(0)))
+        except UnreadableSegmentError as error:
+            left |= {error.segment}
+            segments = await in_thread(others, wanted, reading.instead, left, [error])
+            await in_thread(_cut_back, file, begin)
+            log.warning("segment_left_out", segment=f"{error.segment.hour}/{error.segment.name}", reason=error.reason)
+        else:
+            return segments
 
 
-def _append(path: Path, file: BinaryIO) -> None:
-    with path.open("rb") as source:
-        while os.sendfile(file.fileno(), source.fileno(), None, _COPY_BYTES):
-            pass
+async def _contents(reading: Reading, segments: Sequence[Segment]) -> AsyncGenerator[NDArray[np.uint8], None]:
+    for segment in segments:
+        yield await in_thread(reading.content, segment)
+
+
+def _cut_back(file: BinaryIO, size: int) -> None:
+    file.seek(size)
+    file.truncate()
 
 
 async def make_smart(
@@ -161,7 +211,9 @@ async def _make_checked(
                 async for packets in parts:
                     await in_thread(file.write, packets.data)
         # on its way to the disk meanwhile, which has the whole of it to write
-        await asyncio.gather(in_thread(verify, temp, expected_of(planned)), in_thread(_flush, temp, os.O_RDONLY))
+        silent = await in_thread(silences, reading, planned)
+        expected = replace(expected_of(planned), silences=silent)
+        await asyncio.gather(in_thread(verify, temp, expected), in_thread(_flush, temp, os.O_RDONLY))
         if container is not Container.MPEGTS:
             await _remux(temp, container, _length(planned.duration))
 
@@ -177,10 +229,10 @@ async def _remux(path: Path, container: Container, length: timedelta) -> None:
 async def make_full(
     gathered: Gathered, order: Order, settings: EncodingSettings, output: Path, progress: Done | None = None
 ) -> Made:
-    """Make a cut that is encoded anew as a whole.
+    """Make a cut that is encoded anew as a whole, and check it.
 
     Raises FfmpegError, NothingRecordedError, UnreadableSegmentError, OSError; EncodingError and TransitionError for
-    what cannot be encoded so.
+    what cannot be encoded so, VerificationError if what was made is not what was planned.
     """
     planned = await in_thread(plan_full, gathered.reading, gathered.ranges)
     async with spooled(output) as temp:
@@ -199,6 +251,13 @@ async def make_full(
                 timeout=_limit(command.duration),
                 purpose="full",
             )
+        expected = expected_of_full(command, damaged=any(wanted.allow_holes for wanted in gathered.ranges))
+        try:
+            await in_thread(verify, temp, expected)
+        except VerificationError as error:
+            _REFUSED.inc()
+            log.warning("full_cut_thrown_away", channel=order.channel, quality=order.quality, reason=str(error))
+            raise
     return Made(CutType.FULL, command.duration)
 
 

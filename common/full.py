@@ -2,19 +2,28 @@
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
+from fractions import Fraction
+
+import numpy as np
 
 from common.cuts import TOLERANCE, NothingRecordedError
-from common.encoding import EncodingError, EncodingSettings
+from common.encoding import EncodingError, EncodingSettings, FieldOrder, VideoFormat
 from common.ffmpeg import find_ffmpeg
 from common.formats import read_formats
-from common.full_cut import Command, Source, full_command
-from common.pieces import Piece, plan_decoded
+from common.full_cut import Command, Pictures, Source, full_command
+from common.pieces import Encode, Piece, plan_decoded
+from common.ranges import Range, check_start
 from common.scan import Stretch
-from common.smart import Range, Reading, rate_of
+from common.smart import Reading, rate_of
 from common.splice import Splicer
 from common.ticks import TICKS
 from common.transitions import Transition
+from common.verify import Expected
 from common.waits import in_thread
+
+# One encoder has made it all: a few joins stand for the rest.
+_MOST_JOINS = 4
 
 # Pictures before the beginning, which are only decoded, have times too; and none may lie below zero.
 _BEGIN = TICKS
@@ -40,6 +49,7 @@ def plan_full(reading: Reading, ranges: Sequence[Range]) -> list[list[Feed]]:
         for stretch in reading.stretches(wanted):
             low, high = stretch.at(wanted.start) - TOLERANCE, stretch.at(wanted.end) - TOLERANCE
             piece = plan_decoded(stretch, low, high, reading.pictures)
+            check_start(wanted, stretch, None if piece is None else piece.start)
             if piece is not None:
                 feeds.append(_feed(reading, piece))
         if not feeds:
@@ -52,12 +62,21 @@ def _feed(reading: Reading, piece: Piece) -> Feed:
     stretch = piece.stretch
     shift = _BEGIN - int(stretch.dts[stretch.bounds[piece.first]])
     opened = stretch.segment_of(piece.head.opened) if piece.head else piece.first
-    content = reading.packets(stretch.segments[opened]).tobytes()
-    formats = read_formats(content, rate_of(stretch))
+    formats = read_formats(reading.packets(stretch.segments[opened]).tobytes(), rate_of(stretch))
+    if formats.picture is None and piece.first < opened:  # its parameters come earlier
+        fed_before = [reading.packets(segment).tobytes() for segment in stretch.segments[piece.first : opened + 1]]
+        formats = read_formats(b"".join(fed_before), rate_of(stretch))
     if formats.picture is None and stretch.programme.video is not None:
         raise EncodingError("The pictures cannot be decoded from there on.")
-    source = Source(piece.start + shift, piece.end + shift, formats.picture, formats.sounds)
+    shown = None if piece.head is None else _shown(piece.head, piece.end, formats.picture)
+    source = Source(piece.start + shift, piece.end + shift, formats.picture, formats.sounds, shown)
     return Feed(replace(piece, shift=shift), source)
+
+
+def _shown(encode: Encode, end: int, picture: VideoFormat | None) -> Pictures:
+    steps = np.diff(encode.pts, append=end)
+    whole = picture is not None and picture.field_order is FieldOrder.PROGRESSIVE
+    return Pictures(len(encode.pts) if whole else None, int(steps.min()), int(steps.max()))
 
 
 def plan_archive(reading: Reading, ranges: Sequence[Range]) -> list[Piece]:
@@ -94,3 +113,24 @@ def full_cut(
         joins += [None] * (len(feeds) - 1)
     sources = [feed.source for feeds in planned for feed in feeds]
     return full_command(find_ffmpeg(), sources, joins, settings, output)
+
+
+def expected_of_full(command: Command, *, damaged: bool) -> Expected:
+    """Tell what a full cut must be; if it may be `damaged`, pictures that cannot be decoded may be missing.
+
+    It is decoded where it begins and ends, and at some of its joins.
+    """
+    length = round(Fraction(command.duration // timedelta(microseconds=1), 1_000_000) * TICKS)
+    shown = command.shown or Pictures(0, 0, length)
+    joins = command.joins[:: max(1, -(-len(command.joins) // _MOST_JOINS))]
+    places = (0, *joins, length)
+    return Expected(
+        shown.count,
+        length,
+        shown.shortest,
+        shown.longest,
+        places,
+        command.sounds,
+        primed=True,
+        damaged=damaged,
+    )

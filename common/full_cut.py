@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from fractions import Fraction
 from itertools import pairwise
+from math import ceil, floor
 from typing import Any, Final
 
 import ffmpeg
@@ -56,18 +57,31 @@ class Sound:
 
 
 @dataclass(frozen=True, slots=True)
+class Pictures:
+    """How many pictures there are, and for how many ticks one of them is shown, at least and at most.
+
+    `count` is None where it cannot be told, since pairs of fields may be one picture or two.
+    """
+
+    count: int | None
+    shortest: int
+    longest: int
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """One range, as a stream of MPEG-TS whose timestamps run without a gap or a wrap, all of one format.
 
     Of it goes into the video what is shown from `start` to before `end`, in ticks of 90 kHz on the stream's own clock;
     the stream may hold more on both sides, and begins with a key frame. A range whose format changes is several
-    sources.
+    sources. `shown`: what is known of the pictures of the range.
     """
 
     start: int
     end: int
     picture: VideoFormat | None
     sound: tuple[Sound, ...] = ()
+    shown: Pictures | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < self.end:
@@ -76,10 +90,17 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command for the runner, which feeds it one stream per source, and how long the result will be."""
+    """A command for the runner, which feeds it one stream per source, and what the result will be.
+
+    `shown`: its pictures, as far as that is known. `joins`: when one source follows another, in ticks from the start.
+    `sounds`: how many tracks can be heard.
+    """
 
     arguments: list[str]
     duration: timedelta
+    shown: Pictures | None = None
+    joins: tuple[int, ...] = ()
+    sounds: int = 0
 
 
 def full_command(
@@ -115,7 +136,9 @@ def full_command(
     }
     made = ffmpeg.output(*streams, _file(output), **options).global_args("-copyts")
     arguments: list[str] = made.compile(cmd=program, overwrite_output=True)
-    return Command(arguments, timedelta(seconds=float(groups[-1].end)))
+    joins = tuple(round(part.start * TICKS) for group in groups for part in group.parts)[1:]
+    duration = timedelta(seconds=float(groups[-1].end))
+    return Command(arguments, duration, _shown(groups) if pictures else None, joins, len(tracks))
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +210,24 @@ def _group(sources: Sequence[Source], transitions: tuple[Transition, ...], numbe
         parts.append(_Part(number + index, source, start, end, frames, head, tail))
         at += frames
     return _Group(tuple(parts), transitions, rate)
+
+
+def _shown(groups: Sequence[_Group]) -> Pictures | None:
+    """Tell what the result shows, if that is known of all sources."""
+    found = [_shown_in(group) for group in groups]
+    known = [each for each in found if each is not None]
+    if len(known) < len(found):
+        return None
+    counts = [each.count for each in known if each.count is not None]
+    count = sum(counts) if len(counts) == len(known) else None
+    return Pictures(count, min(each.shortest for each in known), max(each.longest for each in known))
+
+
+def _shown_in(group: _Group) -> Pictures | None:
+    if group.rate is None:
+        return group.parts[0].source.shown
+    step = TICKS / group.rate
+    return Pictures(round((group.end - group.start) * group.rate), floor(step), ceil(step))
 
 
 def _seconds(source: Source) -> Fraction:

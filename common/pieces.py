@@ -24,6 +24,10 @@ _LOOKS_AHEAD = 64
 _LONGEST_SOUND_PES = 2 * TICKS
 
 
+# Their parameters come in units of their own, which need not come with each picture to begin with.
+_TOLD_APART = {"h264", "hevc"}
+
+
 class CannotSpliceError(ValueError):
     """A cut that cannot be made by copying, and must be encoded anew; its text says why, in one sentence."""
 
@@ -103,7 +107,7 @@ def plan_piece(stretch: Stretch, low: int, high: int, pictures_of: PicturesOf, *
     if stretch.programme.video is None:
         return _sound_piece(stretch, low, high)
     picture_of = _pictures(stretch, pictures_of)
-    entry_of = _entries(picture_of)
+    entry_of = _entries(stretch, picture_of)
     found = _shown(stretch, low, high, entry_of)
     if found is None:
         return None
@@ -126,11 +130,23 @@ def plan_decoded(stretch: Stretch, low: int, high: int, pictures_of: PicturesOf)
     """
     if stretch.programme.video is None:
         piece = _sound_piece(stretch, low, high)
-    else:
-        found = _shown(stretch, low, high, _entries(_pictures(stretch, pictures_of)))
-        encode = None if found is None else _all(stretch, *found)
-        piece = None if found is None else _put_together(stretch, found[0], encode, range(0), None)
-    return None if piece is None else replace(piece, whole=range(piece.first, piece.last))
+        return None if piece is None else replace(piece, whole=range(piece.first, piece.last))
+    picture_of = _pictures(stretch, pictures_of)
+    found = _shown(stretch, low, high, _entries(stretch, picture_of))
+    if found is None:
+        return None
+    piece = _put_together(stretch, found[0], _all(stretch, *found), range(0), None)
+    # in whole segments nothing can be put before a picture that does not bring its parameters
+    first = min(piece.first, _segment_with_parameters(stretch, found[1], picture_of))
+    return replace(piece, first=first, whole=range(first, piece.last))
+
+
+def _segment_with_parameters(stretch: Stretch, index: int, picture_of: Callable[[int], Picture]) -> int:
+    """Find the last segment up to that of a picture with which a decoder is told the parameters that hold for it."""
+    if _codec(stretch) not in _TOLD_APART:
+        return stretch.segment_of(index)
+    told = next((at for at in range(index, -1, -1) if picture_of(at).parameters), index)
+    return stretch.segment_of(told)
 
 
 def _shown(
@@ -160,7 +176,7 @@ def plan_encode(stretch: Stretch, shown: NDArray[np.intp], pictures_of: Pictures
 
     `dts` are the times at which they are shown.
     """
-    opened = _entry_before(stretch, shown, _entries(_pictures(stretch, pictures_of)))
+    opened = _entry_before(stretch, shown, _entries(stretch, _pictures(stretch, pictures_of)))
     times = np.sort(stretch.pts[shown])
     return None if opened is None else Encode(times, times, opened, int(shown.max()) + 1)
 
@@ -184,8 +200,16 @@ def _pictures(stretch: Stretch, pictures_of: PicturesOf) -> Callable[[int], Pict
     return picture_of
 
 
-def _entries(picture_of: Callable[[int], Picture]) -> Callable[[int], Entry]:
-    return lambda index: picture_of(index).entry
+def _entries(stretch: Stretch, picture_of: Callable[[int], Picture]) -> Callable[[int], Entry]:
+    """Tell with which pictures a decoder can begin: the parameters that hold for them must be known, too."""
+
+    def entry_of(index: int) -> Entry:
+        entry = picture_of(index).entry
+        if entry is Entry.NONE or _codec(stretch) not in _TOLD_APART:
+            return entry
+        return entry if _parameters(stretch, index, picture_of) else Entry.NONE
+
+    return entry_of
 
 
 def _entry_before(stretch: Stretch, shown: NDArray[np.intp], entry_of: Callable[[int], Entry]) -> int | None:
@@ -200,12 +224,13 @@ def _first_copied(
 ) -> int | None:
     """Find the picture with which copying can begin, best one of which nobody can tell that it was not the first."""
     possible: int | None = None
+    entry_of = _entries(stretch, picture_of)
     first = int(stretch.pts[shown].min())
     wanted = set(shown.tolist())
     for at in range(opened, int(shown.max()) + 1):
         if stretch.dts[at] - first > _LONGEST_ENCODE:
             break
-        entry = picture_of(at).entry if at in wanted else Entry.NONE
+        entry = entry_of(at) if at in wanted else Entry.NONE
         # of HEVC a decoder can be told that a sequence has ended before it
         if entry is Entry.CLOSED or (entry is Entry.OPEN and _codec(stretch) == "hevc"):
             return at
@@ -262,7 +287,8 @@ def _parameters(stretch: Stretch, index: int, picture_of: Callable[[int], Pictur
     number = stretch.segment_of(index)
     near = (picture_of(at).parameters for at in range(index, stretch.bounds[number] - 1, -1))
     heads = (stretch.scans[at].head.parameters for at in range(number, -1, -1))
-    return next(filter(None, chain(near, heads)), b"")
+    rest = (picture_of(at).parameters for at in range(stretch.bounds[number] - 1, -1, -1))
+    return next(filter(None, chain(near, heads, rest)), b"")
 
 
 def _head(

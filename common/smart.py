@@ -5,17 +5,16 @@ import os
 from bisect import insort
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import structlog
+from numpy.typing import NDArray
 
 from common.blend_commands import blend_command
 from common.blends import Blend, Side
@@ -29,6 +28,7 @@ from common.ffmpeg import find_ffmpeg, stream
 from common.formats import Formats, read_formats
 from common.nal import Picture, free_parameter_set
 from common.pieces import CannotSpliceError, Encode, Piece
+from common.ranges import Instead, Range, UnreadableSegmentError, check_content, check_start, scan_range
 from common.remux import as_transport
 from common.scan import Scan, Stretch, kinds, scan, stretches
 from common.segments import Segment, SegmentType
@@ -38,8 +38,6 @@ from common.transitions import Transition
 from common.transport import PACKET_BYTES, Packets, TransportError, as_packets
 from common.waits import in_thread
 
-log = structlog.get_logger()
-
 T = TypeVar("T")
 
 # What lies around a range is looked at too: pictures that those in it need, and sound that runs ahead or lags behind.
@@ -47,9 +45,6 @@ CONTEXT = timedelta(seconds=20)
 
 # Called with what is done of a cut, from 0 to 1.
 Done = Callable[[float], None]
-
-# Files are read and looked at side by side; more threads only wait for each other.
-_SCANNERS = 2
 
 # Each takes memory for pictures of its own, and the few that are encoded gain nothing from more.
 _MOST_THREADS = 4
@@ -64,79 +59,51 @@ _JITTER = TICKS // 500
 _LOOKED_AT_PACKETS = 20_000
 
 
-class UnreadableSegmentError(Exception):
-    """A segment that no cut can be made of, and the reason in a sentence."""
-
-    def __init__(self, segment: Segment, why: str) -> None:
-        """Say which, and why."""
-        super().__init__(f"The segment {segment.hour}/{segment.name} cannot be cut. {why}")
-        self.segment = segment
-        self.reason = why
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """What a video takes from a recording: from `start` to before `end`, both aware UTC.
-
-    `segments` are those that cover it and, as far as they are there, CONTEXT before and after. With `allow_holes`,
-    those that cannot be read are left out, and one that is not all there goes in as far as it goes.
-    """
-
-    start: datetime
-    end: datetime
-    segments: tuple[Segment, ...]
-    allow_holes: bool = False
-
-    def needs(self, segment: Segment) -> bool:
-        """Tell whether it must not be left out."""
-        return not self.allow_holes and segment.start < self.end and segment.end > self.start
-
-
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Where the segments of a cut lie: `path` gives the file of one."""
+    """Where the segments of a cut lie: `path` gives the file of one, `instead` others where some cannot be read.
+
+    `proved` are those whose bytes were held against their names: each is once.
+    """
 
     path: Callable[[Segment], Path]
+    instead: Instead
+    proved: set[Segment] = field(default_factory=set, compare=False)
     _groups: OrderedDict[tuple[int, range], Group] = field(default_factory=OrderedDict, init=False, compare=False)
+
+    def content(self, segment: Segment) -> NDArray[np.uint8]:
+        """Read the bytes of a segment. Raises OSError, or UnreadableSegmentError if they are not those of its name."""
+        content = np.fromfile(self.path(segment), np.uint8)
+        if segment not in self.proved:
+            check_content(segment, content)
+            self.proved.add(segment)
+        return content
 
     def packets(self, segment: Segment) -> Packets:
         """Read a segment as MPEG-TS. Raises OSError, or UnreadableSegmentError if it is none."""
-        path = self.path(segment)
+        return self._packets(segment, np.fromfile(self.path(segment), np.uint8))
+
+    def _packets(self, segment: Segment, content: NDArray[np.uint8]) -> Packets:
         try:
-            if path.suffix == ".mp4":
-                return as_packets(bytearray(as_transport(path.read_bytes())))
-            return as_packets(np.fromfile(path, np.uint8))
+            if segment.name.endswith(".mp4"):
+                return as_packets(bytearray(as_transport(content.tobytes())))
+            return as_packets(content)
         except TransportError as error:
             raise UnreadableSegmentError(segment, str(error)) from error
 
     def stretches(self, wanted: Range) -> list[Stretch]:
-        """Look at the segments of a range: what of them runs on. Raises as `packets` does for what is needed."""
-        return list(stretches(self._scanned(wanted)))
+        """Look at the segments of a range: what of them runs on. Raises as `scan_range` does."""
+        return list(stretches(scan_range(wanted, self._scan, self.instead)))
 
-    def _scanned(self, wanted: Range) -> Iterator[tuple[Segment, Scan]]:
-        with ThreadPoolExecutor(_SCANNERS, "scan") as threads:
-            found = threads.map(partial(self._try, wanted), wanted.segments)
-            for segment, scanned in zip(wanted.segments, found, strict=True):
-                if isinstance(scanned, Scan):
-                    yield segment, scanned
-                elif wanted.needs(segment):
-                    raise scanned
-                else:
-                    log.warning("segment_left_out", segment=f"{segment.hour}/{segment.name}", reason=scanned.reason)
-
-    def _try(self, wanted: Range, segment: Segment) -> Scan | UnreadableSegmentError:
-        try:
-            return self._scan(segment, whole=wanted.needs(segment))
-        except UnreadableSegmentError as error:
-            return error
-
-    def _scan(self, segment: Segment, *, whole: bool) -> Scan:
+    def _scan(self, segment: Segment, whole: bool) -> Scan:  # noqa: FBT001 - a ScanSegment
         path = self.path(segment)
         cut_short = path.suffix == ".ts" and _ends_within_packet(path)
         if whole and cut_short:
             raise UnreadableSegmentError(segment, "It is cut short.")
+        # of what is cut short nothing can be proved
+        packets = self.packets(segment) if cut_short else self._packets(segment, self.content(segment))
         try:
-            return scan(self.packets(segment), broken_off=cut_short or segment.type is SegmentType.PARTIAL)
+            return scan(packets, broken_off=cut_short or segment.type is SegmentType.PARTIAL)
         except TransportError as error:
             raise UnreadableSegmentError(segment, str(error)) from error
 
@@ -168,6 +135,11 @@ def plan(reading: Reading, ranges: Sequence[Range], transitions: Sequence[Transi
     """Look at all segments of a cut and plan it. Blocks. Raises as `plan_splice` and `Reading.stretches` do."""
     scanned = [(wanted.start, wanted.end, reading.stretches(wanted)) for wanted in ranges]
     planned = plan_splice(scanned, reading.pictures, transitions)
+    starts = [side for part in planned.pieces for side in (part.sides if isinstance(part, Blend) else [part])]
+    for wanted, (_, _, found) in zip(ranges, scanned, strict=True):
+        for stretch in found:
+            shown = [side.start for side in starts if side.stretch is stretch]
+            check_start(wanted, stretch, min(shown, default=None))
     _check_alike(reading, planned)
     for part in planned.pieces:
         if isinstance(part, Blend):
@@ -243,6 +215,16 @@ async def splice(reading: Reading, planned: SplicePlan, progress: Done | None = 
             written += piece.last - piece.first
 
 
+def check_ends(reading: Reading, planned: SplicePlan) -> None:
+    """See that all that will be encoded of a cut can be begun with, before anything of it is sent. Blocks.
+
+    What turns out only while it is encoded remains: a picture amid others that cannot be decoded. Raises EncodingError,
+    CannotSpliceError, UnreadableSegmentError and OSError.
+    """
+    for upcoming in _upcoming(reading, planned):
+        upcoming.prepare()
+
+
 def _upcoming(reading: Reading, planned: SplicePlan) -> Iterator[Upcoming]:
     """Give what will be encoded of a cut, in the order in which it is needed."""
     copied = 0
@@ -277,7 +259,7 @@ async def _piece(making: _Making, piece: Piece) -> AsyncGenerator[tuple[Packets,
             yield packets, 0
     if not piece.whole:
         return
-    async with aclosing(_ahead(_retimed(making, piece, _ahead(_contents(making.reading, piece))))) as retimed:
+    async with aclosing(ahead(_retimed(making, piece, ahead(_contents(making.reading, piece))))) as retimed:
         async for packets, number in retimed:
             yield packets, number - piece.first + 1
     if tail:
@@ -299,7 +281,7 @@ async def _retimed(
             yield await in_thread(making.splicer.whole, piece, number, packets), number
 
 
-async def _ahead(source: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+async def ahead(source: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
     """Give what a source gives; while one is being used, the next is made."""
     async with aclosing(source):
         following = asyncio.ensure_future(anext(source, None))

@@ -13,10 +13,10 @@ from itertools import chain
 import numpy as np
 
 from common.alignment import Aligner
-from common.avc import AvcError
+from common.avc import SPS, AvcError, reordered
 from common.blends import Blend, Part
 from common.crossfades import Crossfade, plan_crossfade
-from common.nal import HEVC_END_OF_SEQUENCE, Entry, Picture, begin_of_picture, read_picture, with_parameters
+from common.nal import HEVC_END_OF_SEQUENCE, Entry, Picture, begin_of_picture, read_picture, units, with_parameters
 from common.pes import Pes, pcr_packet, read_pes, write_pes
 from common.pieces import CannotSpliceError, Encode, Piece
 from common.programme import Elementary, Programme, programme_packets
@@ -317,6 +317,8 @@ class Splicer:
                 picture = self._aligner.picture(index, picture)
             except AvcError as error:
                 raise CannotSpliceError(f"What is encoded does not fit what is copied. {error}") from error
+        elif index == 0:
+            picture = _ordered_like(piece.stretch, picture)
         pts, dts = int(part.pts[index]) + piece.shift, int(part.dts[index]) + piece.shift
         return Unit(dts, _roles(self.programme)[_VIDEO], Pes(0, _VIDEO_STREAM, pts, dts, picture), entry=index == 0)
 
@@ -386,6 +388,7 @@ class Splicer:
 
     def blended(self, blend: Blend, index: int, picture: bytes) -> Unit:
         """Take in a picture of a transition: that which is shown at its `index`."""
+        picture = _ordered_like(blend.stretch, picture) if index == 0 else picture
         pts, dts = int(blend.pts[index]), int(blend.dts[index])
         return Unit(dts, _roles(self.programme)[_VIDEO], Pes(0, _VIDEO_STREAM, pts, dts, picture), entry=index == 0)
 
@@ -399,6 +402,25 @@ class Splicer:
             return packets
         self._tables_due = unit.time + _TABLES_EVERY
         return np.concatenate([self.tables(), packets])
+
+
+def _ordered_like(stretch: Stretch, picture: bytes) -> bytes:
+    """Let pictures that are encoded tell what their source does of the order in which pictures come.
+
+    Who knows no times of decoding, as in Matroska, guesses them by the first that is told.
+    """
+    video = stretch.programme.video
+    if video is None or video.video != "h264":
+        return picture
+    heads = filter(None, (scanned.head.parameters for scanned in stretch.scans))
+    theirs = next((unit for unit in units(next(heads, b"")) if unit[0] & 31 == SPS), None)
+    ours = next((unit for unit in units(picture) if unit[0] & 31 == SPS), None)
+    if ours is None or theirs is None:
+        return picture
+    try:
+        return picture.replace(ours, reordered(ours, theirs), 1)
+    except AvcError:  # of fields, say; it is no more than a help
+        return picture
 
 
 def _first_due(stretch: Stretch, start: int, shift: int, track: _Track, sound: SoundTrack) -> int:

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -199,16 +199,36 @@ class Store:
         return [segment for segment in segments if stem(segment.name) not in hidden] if hidden else segments
 
     def sequence(
-        self, channel: str, quality: str, start: datetime, end: datetime, *, allow_holes: bool = True
+        self,
+        channel: str,
+        quality: str,
+        start: datetime,
+        end: datetime,
+        *,
+        allow_holes: bool = True,
+        without: Collection[Segment] = (),
     ) -> BestSequence:
-        """Give what covers the range, both ends aware and included.
+        """Give what covers the range, both ends aware and included; `without` are as if they were not there.
 
         Raises ContainsHolesError at the first hole if holes are refused, BadPathError for names that cannot be,
         ValueError if the range ends before it starts.
         """
         hours = self.hours_for(channel, quality, start, end)
-        covered = (self.candidates(channel, quality, hour) for hour in hours)
+        fewer = set(map(hour_of, without))
+        covered = (
+            self._cover_without(channel, quality, hour, without)
+            if hour in fewer
+            else self.candidates(channel, quality, hour)
+            for hour in hours
+        )
         return best_sequence(covered, start, end, allow_holes=allow_holes, joins=self.joins(channel, quality))
+
+    def _cover_without(
+        self, channel: str, quality: str, hour: datetime, without: Collection[Segment]
+    ) -> HourCandidates:
+        folder = self.folder(channel, quality) / hour_name(hour)
+        left = [segment for segment in self._visible(folder, channel, quality) if segment not in without]
+        return cover_hour(left, lambda segment: size_of(f"{folder}/{segment.name}"), self.joins(channel, quality))
 
     def hours_for(self, channel: str, quality: str, start: datetime, end: datetime) -> list[datetime]:
         """Give the hours on which a range may depend: those that exist, or all if they are few.

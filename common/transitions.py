@@ -134,6 +134,18 @@ class Transition:
             )
 
 
+def parse_transition(text: str) -> Transition | None:
+    """Read `TYPE,SECONDS`; nothing at all is a hard join. Raises TransitionError for anything else."""
+    if not text:
+        return None
+    kind, _, seconds = text.partition(",")
+    try:
+        duration = timedelta(seconds=float(seconds))
+    except (ValueError, OverflowError) as error:
+        raise TransitionError("A transition is TYPE,SECONDS, for example transition=fade,1.") from error
+    return Transition(kind, duration)
+
+
 def xfade_options(transition: Transition) -> dict[str, str]:
     """The options of the filter that say which transition it is."""
     if transition.kind in XFADE:

@@ -7,7 +7,7 @@ import io
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from itertools import accumulate, pairwise
@@ -46,23 +46,41 @@ class VerificationError(Exception):
     """A finished cut that is not what it should be; its text is one sentence."""
 
 
+# From one time to before another, in ticks from the first picture.
+Interval = tuple[int, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Expected:
     """What a cut must be. All times are ticks.
 
-    `frames`: the number of pictures; `duration`: from the first picture to the end of the last. `shortest`, `longest`:
-    the least and the most for which a picture is shown anywhere in it, so that no gap comes in that the source did not
-    have. `joins`: where something joins that was apart, counted from the first picture. `sounds`: how many tracks can
-    be heard; `longest_sound`: the most from one time of a sound to the next, of which MPEG-TS has one for some frames.
+    `frames`: the number of pictures, None if it is not known; `duration`: from the first picture to the end of the
+    last. `shortest`, `longest`: the least and the most for which a picture is shown anywhere in it, so that no gap
+    comes in that the source did not have. `joins`: where something joins that was apart, counted from the first
+    picture. `sounds`: how many tracks can be heard; `longest_sound`: the most from one time of a sound to the next, of
+    which MPEG-TS has one for some frames. `primed`: sounds begin with what an encoder puts before them, a frame at
+    most. `damaged`: pictures may be missing, since not all of the source need be decodable.
+    `silences`: of each sound, when it need not be heard.
     """
 
-    frames: int
+    frames: int | None
     duration: int
     shortest: int
     longest: int
     joins: tuple[int, ...] = ()
     sounds: int = 1
     longest_sound: int = TICKS
+    primed: bool = False
+    damaged: bool = False
+    silences: tuple[tuple[Interval, ...], ...] = ()
+
+    def may_be_silent(self, number: int, begin: int, end: int, tolerance: int) -> bool:
+        """Tell whether a sound (counted from 1) need not be heard from one time to another, give or take.
+
+        The times are on the clock of `silences`.
+        """
+        known = self.silences[number - 1] if number <= len(self.silences) else ()
+        return any(first - tolerance <= begin and end <= last + tolerance for first, last in known)
 
 
 def expected_of(plan: SplicePlan) -> Expected:
@@ -96,27 +114,37 @@ def verify(path: Path, expected: Expected) -> None:
     except UnsoundError as error:
         raise VerificationError(str(error)) from error
     begin, end = _check_picture(found, expected)
+    silences = tuple(tuple((first + begin, last + begin) for first, last in each) for each in expected.silences)
+    expected = replace(expected, joins=tuple(begin + join for join in expected.joins), silences=silences)
     _check_sounds(found, begin, end, expected)
     if found.picture is not None and expected.joins:
-        _check_joins(path, found, found.picture, [begin + join for join in expected.joins])
+        _check_joins(path, found, found.picture, expected)
 
 
 def _check_picture(found: Finished, expected: Expected) -> tuple[int, int]:
     """Check the times of the pictures, and give when the first begins and the last ends."""
     track = found.picture
     count = 0 if track is None else len(track.pts)
-    if count != expected.frames:
-        raise VerificationError(f"It has {count} pictures in place of {expected.frames}.")
+    _check_count(count, expected)
+    heard = [sound for sound in found.sounds if len(sound.pts)]
+    sounds = [int(sound.pts.min()) + (sound.frame if expected.primed else 0) for sound in heard]
     if track is None or not count:
-        begin = min((int(sound.pts.min()) for sound in found.sounds if len(sound.pts)), default=0)
+        begin = min(sounds, default=0)
         return begin, begin + expected.duration
     _check_order(track, "pictures")
     times = np.sort(track.pts)
-    begin = int(times[0])
+    # where its first pictures could not be decoded, the sound tells when it begins
+    begin = min([int(times[0]), *(sounds if expected.damaged else [])])
     end = begin + expected.duration
-    steps = np.diff(times, append=end)
-    _check_steps(times - begin, steps, expected, found.rounding)
+    _check_steps(times - begin, np.diff(times, append=end), expected, found.rounding)
     return begin, end
+
+
+def _check_count(count: int, expected: Expected) -> None:
+    most = count if expected.frames is None else expected.frames
+    least = most if expected.frames is not None and not expected.damaged else min(1, most)
+    if not least <= count <= most or (expected.frames is None and not count):
+        raise VerificationError(f"It has {count} pictures in place of {expected.frames or 'some'}.")
 
 
 def _check_order(track: TrackTimes, what: str) -> None:
@@ -138,7 +166,8 @@ def _at(times: Times, index: int) -> str:
 
 
 def _check_steps(times: Times, steps: Times, expected: Expected, rounding: int) -> None:
-    wrong = np.flatnonzero((steps < expected.shortest - rounding) | (steps > expected.longest + rounding))
+    longest = expected.duration if expected.damaged else expected.longest
+    wrong = np.flatnonzero((steps < expected.shortest - rounding) | (steps > longest + rounding))
     if not len(wrong):
         return
     index = int(wrong[0])
@@ -156,12 +185,15 @@ def _check_sounds(found: Finished, begin: int, end: int, expected: Expected) -> 
         raise VerificationError(f"It has {len(heard)} sounds in place of {expected.sounds}.")
     for number, sound in heard:
         _check_order(sound, f"frames of sound {number}")
-        gaps = np.flatnonzero(np.diff(sound.pts) > expected.longest_sound)
-        if len(gaps):
-            raise VerificationError(f"The sound {number} is silent {_at(sound.pts, int(gaps[0]))}.")
-        starts_late, ends_late = int(sound.pts[0]) - begin, sound.end - end
-        for verb, late in (("begins", starts_late), ("ends", ends_late)):
-            if abs(late) > sound.frame + found.rounding:
+        longest, tolerance = expected.longest_sound, sound.frame + found.rounding
+        for gap in np.flatnonzero(np.diff(sound.pts) > longest).tolist():
+            if not expected.may_be_silent(number, int(sound.pts[gap]) + longest, int(sound.pts[gap + 1]), tolerance):
+                raise VerificationError(f"The sound {number} is silent {_at(sound.pts, gap)}.")
+        first, last = int(sound.pts[0]), sound.end
+        ends = ("begins", first - begin, begin, first), ("ends", last - end, last, end)
+        for verb, late, silent, heard_again in ends:
+            missing = silent < heard_again and expected.may_be_silent(number, silent, heard_again, tolerance)
+            if abs(late) > tolerance and not missing:
                 when = f"{abs(late) * 1000 / TICKS:.0f} ms {'after' if late > 0 else 'before'}"
                 raise VerificationError(f"The sound {number} {verb} {when} the picture.")
 
@@ -169,11 +201,11 @@ def _check_sounds(found: Finished, begin: int, end: int, expected: Expected) -> 
 # Decoding -------------------------------------------------------------------------------------------------------------
 
 
-def _check_joins(path: Path, found: Finished, track: TrackTimes, joins: list[int]) -> None:
+def _check_joins(path: Path, found: Finished, track: TrackTimes, expected: Expected) -> None:
     """Decode what lies around the joins, at times of the file, side by side."""
-    numbers = [range(first, last + 1) for first, last in _stretches(track, joins)]
+    numbers = [range(first, last + 1) for first, last in _stretches(track, expected.joins)]
     with ThreadPoolExecutor(_DECODERS, "verify") as threads:
-        for _ in threads.map(partial(_check_join, path, found, track), numbers):
+        for _ in threads.map(partial(_check_join, path, found, track, expected), numbers):
             pass
 
 
@@ -202,19 +234,20 @@ def _entry_before(track: TrackTimes, index: int) -> int:
     return int(np.searchsorted(track.dts, track.dts[index] - _LONGEST_APPROACH))
 
 
-def _check_join(path: Path, found: Finished, track: TrackTimes, numbers: range) -> None:
+def _check_join(path: Path, found: Finished, track: TrackTimes, expected: Expected, numbers: range) -> None:
     """Decode pictures from the first on that a decoder can begin with; see that the sound among them runs on."""
     if found.head is None:
         with av.open(str(path), "r") as container:
             stream = container.streams.video[0]
-            container.seek(_in_base(int(track.dts[numbers.start]), stream), stream=stream, backward=True)
+            # by the time at which it is shown: those of decoding, Matroska has not
+            container.seek(_in_base(int(track.pts[numbers.start]), stream), stream=stream, backward=True)
             _decode(container, stream, len(numbers))
         return
     # MPEG-TS has no index: a part of it is as good a file
     part = _read_part(path, track, numbers)
     for number, sound in enumerate(found.sounds, 1):
         if sound.stream is not None:
-            _check_sound_runs_on(part, number, sound.stream)
+            _check_sound_runs_on(part, number, sound.stream, expected)
     with av.open(io.BytesIO(found.head + part), "r", format="mpegts") as container:
         _decode(container, container.streams.video[0], len(numbers))
 
@@ -226,8 +259,8 @@ def _read_part(path: Path, track: TrackTimes, numbers: range) -> bytes:
         return file.read(int(track.places[numbers.stop]) - begin if numbers.stop < len(track.places) else -1)
 
 
-def _check_sound_runs_on(part: bytes, number: int, stream: Elementary) -> None:
-    """Check that each PES of a sound begins when all frames before it are over."""
+def _check_sound_runs_on(part: bytes, number: int, stream: Elementary, expected: Expected) -> None:
+    """Check that each PES of a sound begins when all frames before it are over, unless there is nothing to be heard."""
     packets = as_packets(part)
     units = [pes for pes in read_pes(packets, read_headers(packets), stream.pid) if pes.stream_id]
     frames = list(sound_frames(stream.audio, b"".join(pes.payload for pes in units)))
@@ -241,7 +274,10 @@ def _check_sound_runs_on(part: bytes, number: int, stream: Elementary) -> None:
         if before is None or after is None:
             continue
         jump = distance(before, after) - (sounded[second] - sounded[first])
-        if abs(jump) > frames[first].duration * _JITTER:
+        longest = round(frames[first].duration)
+        if jump > 0 and expected.may_be_silent(number, after - round(jump), after, longest):
+            continue
+        if abs(jump) > longest * _JITTER:
             raise VerificationError(f"The sound {number} jumps by {float(jump) * 1000 / TICKS:.1f} ms near a join.")
 
 

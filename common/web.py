@@ -52,7 +52,7 @@ class RequestError(Exception):
     """A request that cannot be answered: the text is one sentence for whoever sent it."""
 
     def __init__(self, sentence: str, status: int = 400) -> None:
-        """Answer with this sentence and status (4xx, or 503 for what passes)."""
+        """Answer with this sentence and status (4xx, 503 for what passes, or 500 for what failed here)."""
         super().__init__(sentence)
         self.status = status
         self.retry_after = RETRY_AFTER_SECONDS if status == HTTPStatus.SERVICE_UNAVAILABLE else None

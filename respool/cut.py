@@ -19,9 +19,11 @@ from common.encoding import Container, EncodingError
 from common.errors import UserError
 from common.ffmpeg import FfmpegError
 from common.options import base_dir_option, option
+from common.ranges import UnreadableSegmentError
 from common.sidecar import FactsStore
-from common.smart import UnreadableSegmentError
 from common.store import Store
+from common.transitions import Transition, TransitionError, parse_transition
+from common.verify import VerificationError
 from respool.arguments import Recording, RecordingType, TimeType, recorded_span, said_plainly
 
 # By the ending of the file's name; of any other, it is MPEG-TS.
@@ -35,8 +37,8 @@ CONTAINERS = {
 
 @click.command("cut")
 @click.argument("recording", metavar="C/Q", type=RecordingType())
-@click.argument("start", type=TimeType())
-@click.argument("end", type=TimeType())
+@click.argument("start", type=TimeType(), required=False)
+@click.argument("end", type=TimeType(), required=False)
 @option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write.")
 @option(
     "--type",
@@ -47,35 +49,81 @@ CONTAINERS = {
     "anew. rough: whole segments, as they were recorded; it begins up to a segment early and ends as much late. "
     "archive: the same in Matroska, holes allowed, one file for each stretch without a hole.",
 )
+@option(
+    "--range",
+    "ranges",
+    type=(TimeType(), TimeType()),
+    metavar="START END",
+    multiple=True,
+    help="In place of START and END, and as often as you like: the ranges that follow each other in the video.",
+)
+@option(
+    "--transition",
+    "transitions",
+    metavar="TYPE,SECONDS",
+    multiple=True,
+    help="What leads from each range into the next, such as fade,1: one less than ranges, '' for a hard join. "
+    "Without any, all joins are hard.",
+)
 @option("--allow-holes", is_flag=True, help="Leave out what is missing, where it is otherwise refused.")
 @option("--overwrite", is_flag=True, help="Replace the file if it is there already.")
 @base_dir_option
 def cli(
     *,
     recording: Recording,
-    start: datetime,
-    end: datetime,
+    start: datetime | None,
+    end: datetime | None,
     output: Path,
     kind: str,
+    ranges: tuple[tuple[datetime, datetime], ...],
+    transitions: tuple[str, ...],
     allow_holes: bool,
     overwrite: bool,
     base_dir: Path,
 ) -> None:
-    """Cut the range from START to END out of a recording, into a video file.
+    """Cut the range from START to END out of a recording, or several with --range, into a video file.
 
     C/Q is a channel and a quality, such as demo/source; times are ISO 8601, in UTC unless they name a zone.
     """
-    if start >= end:
-        raise click.ClickException("The range is empty: START must be before END.")
+    wanted = _ranges(start, end, ranges)
+    joins = _transitions(transitions, len(wanted), CutType(kind))
     if kind == CutType.ARCHIVE and output.suffix.lower() != ".mkv":
         raise click.ClickException("An archive is Matroska: give the file the ending .mkv.")
-    order = Order(*recording, (VideoRange(start, end),), allow_holes)
+    order = Order(*recording, wanted, allow_holes, joins)
     with said_plainly():
         span = recorded_span(store := Store(base_dir), recording)
         _check(output, overwrite=overwrite)
         with _explained(order, span, base_dir, output), _progress() as done:
             said = asyncio.run(_cut(store, order, CutType(kind), output.resolve(), done))
     click.echo(f"{output}: {output.stat().st_size:,} bytes {said}.")
+
+
+def _ranges(
+    start: datetime | None, end: datetime | None, several: tuple[tuple[datetime, datetime], ...]
+) -> tuple[VideoRange, ...]:
+    """Read which ranges are meant. Raises ClickException."""
+    if several and start is not None:
+        raise click.ClickException("A cut has either START and END, or one --range START END or several.")
+    found = several or (() if start is None or end is None else ((start, end),))
+    if not found:
+        raise click.ClickException("Say what to cut: START and END, or --range START END once or several times.")
+    ranges = tuple(VideoRange(*each) for each in found)
+    if any(each.start >= each.end for each in ranges):
+        raise click.ClickException("The range is empty: START must be before END.")
+    return ranges
+
+
+def _transitions(said: tuple[str, ...], ranges: int, kind: CutType) -> tuple[Transition | None, ...]:
+    """Read what joins the ranges. Raises ClickException."""
+    if said and len(said) != ranges - 1:
+        raise click.ClickException("Give one --transition less than ranges, '' for a hard join; or none at all.")
+    try:
+        transitions = tuple(map(parse_transition, said))
+    except TransitionError as error:
+        raise click.ClickException(str(error).replace("transition=", "--transition ")) from error
+    if any(transitions) and kind in {CutType.ROUGH, CutType.ARCHIVE}:
+        raise click.ClickException(f"A cut of type {kind.value} encodes nothing, and so has no transitions.")
+    return transitions
 
 
 async def _cut(store: Store, order: Order, kind: CutType, output: Path, done: Callable[[float], None]) -> str:
@@ -110,21 +158,22 @@ def _check(output: Path, *, overwrite: bool) -> None:
 @contextmanager
 def _explained(order: Order, span: tuple[datetime, datetime], base_dir: Path, output: Path) -> Iterator[None]:
     """Turn what may go wrong with a cut into a UserError that says what to do."""
-    wanted = order.ranges[0]
     nothing = f"Nothing is recorded in that range; there is {format_utc(span[0])} to {format_utc(span[1])}."
     try:
         yield
     except ContainsHolesError as error:
-        if (error.hole.start, error.hole.end) == wanted:
+        if (error.hole.start, error.hole.end) in order.ranges:
             raise UserError(nothing) from error
         raise UserError(f"{error} Add --allow-holes to leave out what is missing.") from error
     except NothingRecordedError as error:
         raise UserError(nothing) from error
     except UnreadableSegmentError as error:
         raise UserError(f"{error} Add --allow-holes to leave it out.") from error
+    except TransitionError as error:
+        raise UserError(str(error)) from error
     except EncodingError as error:
         raise UserError(f"{error} Choose another type, or another ending of the file's name.") from error
-    except FfmpegError as error:
+    except (FfmpegError, VerificationError) as error:
         raise UserError(f"The video could not be made. {error}") from error
     except OSError as error:
         if error.filename and Path(error.filename).is_relative_to(base_dir):

@@ -4,10 +4,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, M
 from contextlib import aclosing, contextmanager
 from datetime import timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TypeVar
 from urllib.parse import quote
 
+import structlog
 from aiohttp import web
 
 from common.clips import Piece, read
@@ -16,22 +16,27 @@ from common.cuts import CutType, NothingRecordedError, file_time
 from common.cutting import DEFAULT_SETTINGS, Order, feeds, gather, joins, make_smart, prepare
 from common.encode_slots import encode_slot
 from common.encoding import Container, EncodingError
-from common.ffmpeg import stream
+from common.ffmpeg import FfmpegError, stream
 from common.full import Feed, full_cut, plan_full
 from common.full_cut import Command
 from common.pieces import CannotSpliceError
 from common.preview import make_preview, plan_preview
+from common.ranges import UnreadableSegmentError
 from common.sidecar import FactsStore
-from common.smart import Reading, UnreadableSegmentError, splice
+from common.smart import Reading, splice
 from common.store import Store
 from common.transitions import TransitionError
 from common.transport import Packets
+from common.verify import VerificationError
 from common.web import RequestError
 from restreamer.disk import off_loop
 from restreamer.files import send_file
 from restreamer.keys import FACTS, STORE
-from restreamer.limits import taking
+from restreamer.limits import Taker, taking, while_there
 from restreamer.params import CutRequest, parse_cut, parse_preview
+from restreamer.spools import spool_folder
+
+log = structlog.get_logger()
 
 T = TypeVar("T")
 
@@ -95,6 +100,11 @@ def _answered() -> Iterator[None]:
         raise RequestError(f"{error} Add allow_holes=true to leave it out.", status=406) from error
     except TransitionError as error:
         raise RequestError(str(error), status=406) from error
+    except FfmpegError as error:
+        log.warning("video_not_made", reason=str(error))
+        raise RequestError("The video could not be made; the log says why.", status=500) from error
+    except VerificationError as error:
+        raise RequestError(f"The video was made and thrown away. {error}", status=500) from error
     except (CannotSpliceError, EncodingError) as error:
         raise RequestError(f"{error} Ask for another type of cut.", status=406) from error
 
@@ -132,17 +142,27 @@ async def _bytes(parts: AsyncGenerator[Packets, None]) -> AsyncGenerator[memoryv
 async def _send_made(
     request: web.Request, headers: Mapping[str, str], made: AsyncGenerator[bytes | memoryview, None]
 ) -> web.StreamResponse:
-    """Send a video while it is being made."""
+    """Send a video while it is being made; what goes wrong before there is any of it is still an answer of its own."""
     response = web.StreamResponse(headers=headers)
     response.enable_chunked_encoding()  # a video that breaks off has no last chunk
-    await response.prepare(request)
-    if request.method != "HEAD":
-        async with aclosing(made):
-            async for data in made:
-                async with taking(request):
-                    await response.write(data)
-        await response.write_eof()
+    if request.method == "HEAD":
+        await response.prepare(request)
+        return response
+    taker = Taker(request)
+    async with aclosing(made):
+        with _answered():
+            data: bytes | memoryview | None = await while_there(request, _next(made))
+        await response.prepare(request)
+        while data is not None:
+            async with taker.taking(memoryview(data).nbytes):
+                await response.write(data)
+            data = await anext(made, None)
+    await response.write_eof()
     return response
+
+
+async def _next(made: AsyncGenerator[bytes | memoryview, None]) -> bytes | memoryview | None:
+    return await anext(made, None)
 
 
 def _full(store: Store, facts: FactsStore, order: Order) -> tuple[Reading, list[list[Feed]]]:
@@ -177,8 +197,8 @@ async def _send_smart(request: web.Request, order: Order) -> web.StreamResponse:
     gathered = await _planned(gather, request, order)
     if request.method == "HEAD":
         return web.Response(headers=_headers(order))
-    with TemporaryDirectory(prefix="respool-cut-", ignore_cleanup_errors=True) as folder:
-        path = Path(folder) / "cut.ts"
+    with spool_folder() as folder:
+        path = folder / "cut.ts"
         with _answered():
             made = await make_smart(gathered, order, Container.MPEGTS, path)
         return await send_file(request, path, {**_headers(order), "X-Made-As": made.kind.value})

@@ -51,11 +51,43 @@ async def taking(request: web.Request, size: int = PIECE_BYTES) -> AsyncIterator
 
     One that needs longer is dropped; for it, and for one that has left, ConnectionResetError is raised.
     """
+    async with _within(request, TAKE_SECONDS * max(1.0, size / PIECE_BYTES)) as transport:
+        yield transport
+
+
+class Taker:
+    """A client that is sent what is being made, in small parts: the time for PIECE_BYTES is for all parts of so many.
+
+    It may hold an encode slot, so that one that takes a little now and then must not go on for ever.
+    """
+
+    def __init__(self, request: web.Request) -> None:
+        """Nothing is sent yet."""
+        self._request = request
+        self._seconds = TAKE_SECONDS
+        self._bytes = 0
+
+    @asynccontextmanager
+    async def taking(self, size: int) -> AsyncIterator[None]:
+        """Give the client the time that it has left to take a part. Raises as the function `taking` does."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        async with _within(self._request, self._seconds):
+            yield
+        self._seconds -= loop.time() - began
+        self._bytes += size
+        if self._bytes >= PIECE_BYTES:
+            self._seconds, self._bytes = TAKE_SECONDS, 0
+
+
+@asynccontextmanager
+async def _within(request: web.Request, seconds: float) -> AsyncIterator[asyncio.WriteTransport]:
+    """Drop a client that needs longer. Raises ConnectionResetError for it, and for one that has left."""
     transport = request.transport
     if transport is None:
         raise ConnectionResetError("The client has left.")
     try:
-        async with asyncio.timeout(TAKE_SECONDS * max(1.0, size / PIECE_BYTES)):
+        async with asyncio.timeout(seconds):
             yield transport
     except TimeoutError:
         # else the kernel would keep what is not taken, and try for minutes

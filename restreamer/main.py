@@ -26,6 +26,7 @@ from restreamer.live import LiveLists
 from restreamer.prober import Prober
 from restreamer.rates import MeasuredHours
 from restreamer.rendered import RenderedHours
+from restreamer.spools import sweep_spools
 from restreamer.templates import Templates
 from restreamer.workers import reserved, run_workers
 
@@ -101,7 +102,13 @@ def make_app(
         ]
     )
     app.on_response_prepare.append(_add_headers)
+    app.on_startup.append(_sweep)
     return app
+
+
+async def _sweep(_: web.Application) -> None:
+    """Remove what restreamers that were killed have left."""
+    await asyncio.to_thread(sweep_spools)
 
 
 def _page(pages: Path) -> Handler:

@@ -10,7 +10,7 @@ from common.dateutil import parse_utc_only
 from common.encoding import Container
 from common.levels import Size
 from common.thumbnails import Box
-from common.transitions import Transition, TransitionError
+from common.transitions import Transition, TransitionError, parse_transition
 from common.web import RequestError
 from restreamer.limits import LARGEST_PICTURE, LONGEST_RANGE, LONGEST_WAVEFORM
 
@@ -153,15 +153,10 @@ def parse_preview(query: Iterable[tuple[str, str]]) -> CutRequest:
 
 
 def _transition(text: str) -> Transition | None:
-    if not text:
-        return None
-    kind, _, seconds = text.partition(",")
     try:
-        return Transition(kind, timedelta(seconds=float(seconds)))
+        return parse_transition(text)
     except TransitionError as error:
         raise RequestError(str(error)) from error
-    except (ValueError, OverflowError) as error:
-        raise RequestError("A transition is TYPE,SECONDS, for example transition=fade,1.") from error
 
 
 def _whole(values: dict[str, str]) -> VideoRange:

@@ -8,7 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from x264 import encoded, of_kind, parameters, place_of
 
-from common.avc import AvcError, Place, escape, move_slice, read_pps, read_sps, renumber_pps
+from common.avc import (
+    AvcError,
+    Place,
+    escape,
+    move_slice,
+    read_pps,
+    read_reordering,
+    read_sps,
+    renumber_pps,
+    reordered,
+)
 from common.nal import unescape
 
 ALONE = "bframes=0:ref=1:weightp=0:aud=1:slices=2:keyint=8"
@@ -96,3 +106,29 @@ def test_fields_are_refused() -> None:
     """Of an SPS for fields nothing is promised."""
     with pytest.raises(AvcError):
         read_sps(of_kind(encoded("tff=1:bframes=0"), 7)[0])
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "aud=1",
+        "sar=4/3:overscan=show:videoformat=pal:range=pc:chromaloc=2:pic-struct=1",
+        "sar=1000/999:colorprim=bt709:transfer=bt709:colormatrix=bt709:force-cfr=1",
+        "nal-hrd=vbr:vbv-maxrate=900:vbv-bufsize=900:bitrate=500",
+    ],
+)
+def test_a_set_says_of_the_order_what_another_one_says(told: str) -> None:
+    """Whatever else it tells, how many pictures change places is what the other says, and all else is its own."""
+    ours = of_kind(encoded(f"{ALONE}:{told}"), 7)[0]
+    theirs = of_kind(encoded("bframes=3:b-pyramid=normal:ref=4:keyint=8"), 7)[0]
+    before, wanted = read_reordering(ours), read_reordering(theirs)
+    assert before is not None
+    assert wanted is not None
+    assert (before.frames, wanted.frames) == (0, 2)
+    made = reordered(ours, theirs)
+    now = read_reordering(made)
+    assert now is not None
+    assert (now.frames, now.buffered, now.at) == (2, wanted.buffered, before.at)
+    assert read_sps(made) == read_sps(ours)
+    assert unescape(made)[: before.at // 8] == unescape(ours)[: before.at // 8]
+    assert reordered(made, ours) == made

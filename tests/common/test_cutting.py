@@ -9,6 +9,7 @@ import signal
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -18,13 +19,14 @@ from structlog.testing import capture_logs
 from checks import assert_in_sync, assert_numbers, assert_steady
 from common.coverage import ContainsHolesError
 from common.cuts import CutType, NothingRecordedError, VideoRange
-from common.cutting import Made, Order, gather, make_smart
+from common.cutting import DEFAULT_SETTINGS, Made, Order, gather, make_archive, make_full, make_rough, make_smart
 from common.encoding import Container
 from common.ffmpeg import FfmpegError
+from common.ranges import UnreadableSegmentError
 from common.sidecar import FactsStore
-from common.smart import UnreadableSegmentError
+from common.smart import CONTEXT
 from common.waits import in_thread
-from marked import SourceKind
+from marked import TICKS, SourceKind
 from seen import Seen, read
 from source import Source, make_source
 
@@ -91,7 +93,7 @@ def assert_sound(output: Path, source: Source) -> Seen:
     return seen
 
 
-@pytest.mark.parametrize("damage", ["empty", "noise", "dropped"])
+@pytest.mark.parametrize("damage", ["empty", "noise", "changed", "ends early", "dropped"])
 async def test_what_cannot_be_read_is_left_out_if_holes_are_allowed(source: Source, output: Path, damage: str) -> None:
     """Refused, the segment is named; allowed, the video has all the rest, without a gap in its times."""
     wanted = around(source)
@@ -100,6 +102,10 @@ async def test_what_cannot_be_read_is_left_out_if_holes_are_allowed(source: Sour
             source.empty(MIDDLE)
         case "noise":
             source.change(MIDDLE, lambda content: bytes(len(content)))
+        case "changed":  # a bit, far from all headers
+            source.change(MIDDLE, lambda content: content[:9000] + bytes([content[9000] ^ 1]) + content[9001:])
+        case "ends early":
+            source.change(MIDDLE, lambda content: content[: -188 * 3])
         case _:
             source.drop(MIDDLE)
     missing = ContainsHolesError if damage == "dropped" else UnreadableSegmentError
@@ -112,9 +118,10 @@ async def test_what_cannot_be_read_is_left_out_if_holes_are_allowed(source: Sour
         made = await cut(source, output, wanted, allow_holes=True)
     assert (made.kind, made.reason) == (CutType.SMART, None)
     assert_numbers(assert_sound(output, source), numbers(source, wanted, without=MIDDLE))
-    left_out = [event["segment"] for event in logs if event["event"] == "segment_left_out"]
     segment = source.segments[MIDDLE]
-    assert left_out == ([] if damage == "dropped" else [f"{segment.hour}/{segment.name}"])
+    named = [] if damage == "dropped" else [f"{segment.hour}/{segment.name}"]
+    for told in ("segment_left_out", "segment_damaged"):
+        assert [event["segment"] for event in logs if event["event"] == told] == named
 
 
 @pytest.mark.parametrize(("damage", "share"), [("truncated", 0.72), ("partial", 0.5)])
@@ -148,12 +155,61 @@ async def test_damage_outside_of_a_range_is_no_harm(source: Source, output: Path
     assert_numbers(assert_sound(output, source), source.between(*wanted))
 
 
-async def test_changed_bytes_leave_a_video_of_the_same_length(source: Source, output: Path) -> None:
-    """Damage within pictures and sound goes into the video, or it is encoded anew; it never ends the cut."""
+async def test_damage_that_was_recorded_leaves_a_video_of_the_same_length(source: Source, output: Path) -> None:
+    """Pictures and sound that came damaged go into the video, or it is encoded anew; they never end the cut."""
     source.corrupt(MIDDLE)
+    source = source.record(MIDDLE, source.path(MIDDLE).read_bytes())
     wanted = around(source)
     await cut(source, output, wanted, allow_holes=True)
     assert abs(len(read(output).pictures) - len(source.between(*wanted))) <= 30
+
+
+@pytest.mark.parametrize("kind", [CutType.ROUGH, CutType.SMART, CutType.FULL, CutType.ARCHIVE])
+async def test_a_damaged_segment_is_replaced_by_the_next_best(source: Source, output: Path, kind: CutType) -> None:
+    """Where another candidate for the same moment is sound, no type of cut misses anything, nor needs holes allowed."""
+    content = source.path(MIDDLE).read_bytes()
+    # the larger of two is the better
+    better = source.record(MIDDLE, content + b"\x47\x1f\xff\x10" + bytes(184), beside=True)
+    better.corrupt(MIDDLE)
+    wanted = around(source)
+    order = Order(source.channel, source.quality, (wanted,))
+    around_it = timedelta(0) if kind in {CutType.ROUGH, CutType.ARCHIVE} else CONTEXT
+    with capture_logs() as logs:
+        gathered = gather(store := source.store, FactsStore(store), order, around_it)
+        assert better.segments[MIDDLE] in gathered.ranges[0].segments
+        match kind:
+            case CutType.ROUGH:
+                await make_rough(gathered, output)
+            case CutType.SMART:
+                assert (await make_smart(gathered, order, Container.MPEGTS, output)).kind is kind
+            case CutType.FULL:
+                await make_full(gathered, order, DEFAULT_SETTINGS[Container.MPEGTS], output)
+            case _:
+                output = (await make_archive(gathered, output.with_suffix(".mkv")))[0]
+    found = read(output).numbers
+    assert found[found.index(source.between(*wanted)[0]) :][: len(source.between(*wanted))] == source.between(*wanted)
+    segment = better.segments[MIDDLE]
+    assert [event["segment"] for event in logs if event["event"] == "segment_damaged"] == [
+        f"{segment.hour}/{segment.name}"
+    ]
+
+
+@pytest.mark.parametrize("damage", ["changed", "ends early"])
+async def test_a_rough_cut_into_a_file_is_proved(source: Source, output: Path, damage: str) -> None:
+    """A segment whose bytes are not those of its name is refused by name, or left out of the file."""
+    if damage == "changed":
+        source.corrupt(MIDDLE)
+    else:
+        source.truncate(MIDDLE)
+    paths = source.paths()
+    order = Order(source.channel, source.quality, (VideoRange(source.start, source.end),))
+    gathered = gather(store := source.store, FactsStore(store), order, timedelta(0))
+    with pytest.raises(UnreadableSegmentError, match="Its bytes are not those that were recorded"):
+        await make_rough(gathered, output)
+    assert list(output.parent.iterdir()) == []
+    gathered = gather(store, FactsStore(store), replace(order, allow_holes=True), timedelta(0))
+    await make_rough(gathered, output)
+    assert output.read_bytes() == b"".join(path.read_bytes() for path in paths if path != source.path(MIDDLE))
 
 
 @pytest.mark.parametrize(
@@ -179,6 +235,35 @@ async def test_a_range_without_a_picture_is_refused(source: Source, output: Path
         await cut(source, output, VideoRange(moment, moment + timedelta(milliseconds=1)))
     with pytest.raises((NothingRecordedError, ValueError)):
         await cut(source, output, VideoRange(moment, moment - timedelta(seconds=1)))
+
+
+# Sound that lies in other segments than its pictures ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("skew", [0.3, -0.3], ids=["ahead", "behind"])
+async def test_sound_that_lies_in_a_missing_segment_is_not_missed(
+    folder: Path, tmp_path: Path, output: Path, skew: float
+) -> None:
+    """Beside a hole and over it a cut is smart: it has all its pictures, and the sound that there is of them."""
+    source = make_source(folder, SourceKind(b_frames=3, skew=skew)).copy(tmp_path / "copy")
+    source.drop(MIDDLE)
+    begin, end = source.segments[MIDDLE].start, source.segments[MIDDLE].end
+    before, after = VideoRange(second(source, 3.3), begin), VideoRange(end, second(source, 10.3))
+    for wanted in (before, after, VideoRange(before.start, after.end)):
+        made = await cut(source, output, wanted, allow_holes=True)
+        assert (made.kind, made.reason) == (CutType.SMART, None)
+        seen = read(output)
+        assert not seen.errors
+        assert_numbers(seen, numbers(source, wanted, without=MIDDLE))
+        whole_seconds = [picture.pts / TICKS for picture in seen.pictures if (picture.number or 0) % 30 == 0]
+        clicks = seen.sounds[0].clicks
+        assert len(clicks) >= len(whole_seconds) - 1
+        # the first frame of the second that comes next may still be there
+        whole_seconds += [(picture.pts + 3000) / TICKS for picture in seen.pictures if (picture.number or 0) % 30 == 29]
+        # a decoder makes a noise of its own where sound begins again
+        strange = [click for click in clicks if min(abs(click - each) for each in whole_seconds) > 0.03]
+        assert len(strange) <= len(seen.sounds[0].gaps)
+        output.unlink()
 
 
 # What ends a cut midway -----------------------------------------------------------------------------------------------
@@ -230,11 +315,12 @@ async def test_a_cut_that_is_cancelled_leaves_no_process_and_no_file(
     os.mkfifo(fifo)
     monkeypatch.setenv("RESPOOL_FFMPEG", str(program(tmp_path / "ffmpeg", f"echo $$ > {fifo}; exec sleep 1000")))
     cutting = asyncio.create_task(cut(source, output, around(source)))
-    pid = int(await in_thread(fifo.read_text))
+    pids = (await in_thread(fifo.read_text)).split()
     cutting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await cutting
-    assert not Path(f"/proc/{pid}").exists()
+    assert pids
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
     assert list(output.parent.iterdir()) == []
 
 

@@ -62,7 +62,7 @@ def test_every_picture_of_the_range_comes_once(
 
     def pictures_of(_: Stretch, number: int) -> list[Picture]:
         part = keys[stretch.bounds[number] : stretch.bounds[number + 1]]
-        return [Picture(Entry.CLOSED if key else Entry.NONE, b"") for key in part]
+        return [Picture(Entry.CLOSED if key else Entry.NONE, b"parameters" if key else b"") for key in part]
 
     piece = plan_piece(stretch, low, high, pictures_of, begins=True)
     wanted = sorted(time for time in stretch.pts.tolist() if low <= time < high)

@@ -232,7 +232,7 @@ def test_what_has_no_constant_rate_is_not_spliced(folder: Path) -> None:
 def test_sources_of_different_size_are_not_spliced(folder: Path, tmp_path: Path) -> None:
     """Of pictures of two sizes no transition is made among copied ones."""
     source = make_source(folder, SourceKind(seconds=8, b_frames=3)).copy(tmp_path)
-    source.change(3, smaller)
+    source = source.record(3, smaller(source.path(3).read_bytes()))
     with pytest.raises(CannotSpliceError, match="320x180 to 160x90"):
         planned(source, [(0.5, 3.5), (6.2, 7.9)], FADE)
 

@@ -45,10 +45,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "thumbnails",
         "web",
     ),
-    ("clips", "missing", "options", "recorder_state", "recording", "service", "sidecar", "verify"),
+    ("clips", "missing", "options", "ranges", "recorder_state", "recording", "service", "sidecar", "verify"),
     ("children", "encodings", "frames", "waveforms"),
     ("smart",),
-    ("full",),
+    ("full", "silences"),
     ("cutting",),
     ("preview",),
 )

@@ -265,3 +265,63 @@ def test_progress_is_for_terminals_only(base: Path, output: Path) -> None:
             pass  # so Linux tells the end of a terminal
     assert done.stdout.decode() == f"{output}: 5,605 bytes from 3 segments.\n"
     assert "100%" in shown.getvalue().decode()
+
+
+# Several ranges -------------------------------------------------------------------------------------------------------
+
+
+def ranged(base: Path, output: Path, *more: str) -> Result:
+    with capture_logs():
+        return CliRunner().invoke(cli, ["demo/source", "-o", str(output), "--base-dir", str(base), *more])
+
+
+LATER, EARLIER = ("2026-03-01T18:30:04", "2026-03-01T18:30:05"), ("2026-03-01T18:30:00", "2026-03-01T18:30:01")
+
+
+def test_ranges_follow_each_other(base: Path, output: Path) -> None:
+    """Ranges come in the order in which they are named, whatever it is."""
+    result = ranged(base, output, "--range", *LATER, "--range", *EARLIER, "--type", "rough")
+    assert result.exit_code == 0
+    assert result.stdout == f"{output}: 5,005 bytes from 2 segments.\n"
+    assert output.read_bytes() == THIRD + FIRST
+
+
+def test_a_transition_leads_from_range_to_range(tmp_path: Path, output: Path, stream: list[bytes]) -> None:
+    """Two ranges and what joins them are one video, as over HTTP."""
+    for number, content in enumerate(stream):
+        record(tmp_path / "base", f"18:30:{2 * number:02}", content)
+    ranges = ["--range", "2026-03-01T18:30:01Z", "2026-03-01T18:30:03Z"]
+    ranges += ["--range", "2026-03-01T18:30:05Z", "2026-03-01T18:30:07Z"]
+    result = ranged(tmp_path / "base", output, *ranges, "--transition", "fade,0.5")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.endswith(" bytes in 35 frames, 3.500 seconds.\n")
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ((), "Say what to cut: START and END, or --range START END once or several times."),
+        ((EARLIER[0],), "Say what to cut: START and END, or --range START END once or several times."),
+        (
+            (*EARLIER, "--range", *LATER),
+            "A cut has either START and END, or one --range START END or several.",
+        ),
+        (("--range", *reversed(LATER)), "The range is empty: START must be before END."),
+        (
+            (*EARLIER, "--transition", "fade,1"),
+            "Give one --transition less than ranges, '' for a hard join; or none at all.",
+        ),
+        (
+            ("--range", *EARLIER, "--range", *LATER, "--transition", "fade"),
+            "A transition is TYPE,SECONDS, for example --transition fade,1.",
+        ),
+        (
+            ("--range", *EARLIER, "--range", *LATER, "--transition", "fade,1", "--type", "rough"),
+            "A cut of type rough encodes nothing, and so has no transitions.",
+        ),
+    ],
+)
+def test_ranges_that_make_no_sense_are_refused(base: Path, output: Path, more: tuple[str, ...], sentence: str) -> None:
+    """What cannot be meant is told in one sentence."""
+    refused(ranged(base, output, *more), sentence)
+    assert beside(output) == []

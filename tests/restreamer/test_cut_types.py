@@ -1,8 +1,11 @@
 """Cuts of real recordings over HTTP: each type gives what it promises, and tells when it cannot."""
 
+import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from unittest.mock import Mock
 
 import av
 import pytest
@@ -10,12 +13,14 @@ from aiohttp import ClientSession
 from yarl import URL
 
 from checks import assert_numbers, assert_steady, copied_numbers
+from common.pieces import CannotSpliceError
 from common.web import serving
 from complaints import complaints
 from marked import SourceKind
 from restreamer.main import make_app
 from seen import read, read_once
 from source import Source, make_source
+from ts_bytes import Writer, read_pes, read_programmes
 
 KIND = SourceKind(b_frames=3)
 
@@ -133,7 +138,7 @@ async def test_a_segment_that_cannot_be_read_is_named(
         assert answer.status == 406
         segment = source.segments[3]
         assert (await answer.json())["error"] == (
-            f"The segment {segment.hour}/{segment.name} cannot be cut. It holds no packets of MPEG-TS. "
+            f"The segment {segment.hour}/{segment.name} cannot be cut. Its bytes are not those that were recorded. "
             "Add allow_holes=true to leave it out."
         )
     async with client.get(address % {**query, "allow_holes": "true"}) as answer:
@@ -141,6 +146,53 @@ async def test_a_segment_that_cannot_be_read_is_named(
         seen = read(await answer.read())
     left = [number for number in source.between(start, end) if source.frames[number].segment != 3]
     assert_numbers(seen, left)
+
+
+SLICE = re.compile(rb"(\x00\x00\x01[\x65\x41\x61\x01]).*", re.DOTALL)
+
+
+def without_pictures(content: bytes) -> bytes:
+    """Write a segment anew in which all pictures are there, and none makes sense."""
+    programme = read_programmes(content)[0][1]
+    video, writer = programme.streams[0].pid, Writer()
+    writer.tables(programme)
+    units = read_pes(content, {stream.pid for stream in programme.streams})
+    for unit in sorted(units, key=lambda unit: unit.dts or 0):
+        payload = SLICE.sub(rb"\1" + b"\x80" * 40, unit.payload) if unit.pid == video else unit.payload
+        writer.pes(replace(unit, payload=payload))
+    return writer.take()
+
+
+async def test_an_end_that_cannot_be_encoded_is_told_before_anything_is_sent(
+    client: ClientSession, source: Source, tmp_path: Path
+) -> None:
+    """A fast cut that ends among pictures that cannot be decoded is a 406, and not a video that breaks off."""
+    broken = source.copy(tmp_path / "copy")
+    broken = broken.record(4, without_pictures(broken.path(4).read_bytes()))
+    start, end = moments(source, 1.2, 9.3)
+    query = {"type": "fast", "start": start.isoformat(), "end": end.isoformat()}
+    async with serving(make_app(broken.store), "127.0.0.1", 0) as port:
+        address = URL(f"http://127.0.0.1:{port}/cut/{source.channel}/{source.quality}.ts")
+        async with client.get(address % query) as answer:
+            assert answer.status == 406
+            assert (await answer.json())["error"] == (
+                "There is no picture that can be decoded. Ask for another type of cut."
+            )
+
+
+@pytest.mark.parametrize("kind", ["fast", "mpegts"])
+async def test_an_encode_that_fails_at_once_is_an_error(
+    client: ClientSession, address: URL, source: Source, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Where nothing of the video has been sent yet, the answer is not that of a video."""
+    if kind == "mpegts":
+        monkeypatch.setenv("RESPOOL_FFMPEG", "/bin/false")
+    else:
+        monkeypatch.setattr("common.smart.Splicer.tables", Mock(side_effect=CannotSpliceError("It does not fit.")))
+    start, end = moments(source, 1.2, 2.3)
+    async with client.get(address % {"type": kind, "start": start.isoformat(), "end": end.isoformat()}) as answer:
+        assert answer.status == (500 if kind == "mpegts" else 406)
+        assert (await answer.json())["error"].endswith(".")
 
 
 @pytest.mark.parametrize("kind", ["rough", "fast", "smart", "mpegts", "webm"])

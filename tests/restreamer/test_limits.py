@@ -7,13 +7,16 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from aiohttp import ClientError, ClientSession
 from structlog.testing import capture_logs
 from yarl import URL
 
+from common.encode_slots import encode_slot
 from common.segments import Segment
 from common.store import Store
 from common.web import RETRY_AFTER_SECONDS, RequestError, serving
@@ -89,6 +92,45 @@ async def test_a_client_that_does_not_take_a_cut_gives_its_place_back(
         assert await is_dropped(lazy)
         async with client.get(URL(f"{url}/{CUT}")) as response:
             assert len(await response.read()) == LARGE
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_client_that_does_not_take_what_is_encoded_gives_the_slot_back(
+    store: Store, stream: list[bytes], put: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asks for a full cut and stops reading loses the connection, and ffmpeg ends; another encode can begin."""
+    put("12:00:00", data=stream[0])
+    endless = tmp_path / "ffmpeg"
+    endless.write_text("#!/bin/sh\nexec cat /dev/zero\n")
+    endless.chmod(0o755)
+    monkeypatch.setenv("RESPOOL_FFMPEG", str(endless))
+    monkeypatch.setenv("RESPOOL_ENCODES", "1")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    async with (
+        asyncio.timeout(60),
+        serving(make_app(store), "127.0.0.1", 0) as port,
+        asking(URL(f"http://127.0.0.1:{port}"), CUT.replace("rough", "mpegts")) as lazy,
+    ):
+        assert await is_dropped(lazy)
+        async with encode_slot("another"):
+            pass
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_client_has_so_long_for_a_megabyte_in_however_many_parts() -> None:
+    """Parts each of which is taken in time are not, together, if they take too long."""
+    transport = Mock()
+    taker = limits.Taker(Mock(transport=transport))
+
+    async def trickle() -> None:
+        while True:
+            async with taker.taking(1):
+                await asyncio.sleep(0.05)
+
+    async with asyncio.timeout(60):
+        with pytest.raises(ConnectionResetError):
+            await trickle()
+    transport.abort.assert_called_once()
 
 
 @pytest.mark.parametrize(

@@ -104,13 +104,19 @@ class Source:
 
     def break_off(self, index: int, share: float = 0.5) -> "Source":
         """Make a segment one whose transfer broke off: shorter, of type `partial`, under a new name."""
-        old, content = self.path(index), self.path(index).read_bytes()
-        content = content[: int(len(content) * share)]
-        before = self.segments[index]
+        content = self.path(index).read_bytes()
+        return self.record(index, content[: int(len(content) * share)], SegmentType.PARTIAL)
+
+    def record(
+        self, index: int, content: bytes, kind: SegmentType = SegmentType.FULL, *, beside: bool = False
+    ) -> "Source":
+        """Let other bytes have been recorded as a segment, under their own name; `beside`: as another candidate."""
+        old, before = self.path(index), self.segments[index]
         suffix: Suffix = ".mp4" if before.name.endswith(".mp4") else ".ts"
         digest = content_hash(hashlib.sha256(content).digest())
-        segment = make_segment(before.start, before.duration, SegmentType.PARTIAL, digest, suffix)
-        old.unlink()
+        segment = make_segment(before.start, before.duration, kind, digest, suffix)
+        if not beside:
+            old.unlink()
         old.with_name(segment.name).write_bytes(content)
         return replace(self, segments=(*self.segments[:index], segment, *self.segments[index + 1 :]))
 
