@@ -169,11 +169,11 @@ async def test_a_head_that_trickles_ends_too(session: ClientSession, origin: Ori
 
 
 async def head_trickle(request: web.Request) -> web.StreamResponse:
-    assert isinstance(request.transport, asyncio.WriteTransport)
-    request.transport.write(b"HTTP/1.1 200 OK\r\n")
-    gone = asyncio.Event()
-    while request.transport and not request.transport.is_closing():
-        request.transport.write(b"X-More: to come\r\n")
+    transport, gone = request.transport, asyncio.Event()
+    assert isinstance(transport, asyncio.WriteTransport)
+    transport.write(b"HTTP/1.1 200 OK\r\n")
+    while not transport.is_closing():
+        transport.write(b"X-More: to come\r\n")
         with suppress(TimeoutError):
             async with asyncio.timeout(0.01):
                 await gone.wait()
