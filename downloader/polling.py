@@ -88,15 +88,18 @@ class Phase:
         if not view.changed or view.end is None or not _is_foreseeable(lengths) or self._most == float("inf"):
             return earliest
         number, lasts = next(self._requests), lengths[-1]
-        end, margin = view.end.timestamp(), _MARGIN + max(lengths) - min(lengths)
+        margin = _MARGIN + max(lengths) - min(lengths)
         least = max(self._least, self._most - lasts)
-        if self._most - least > _WIDE + margin and number >= self._next_try:
-            self._next_try = number + (2 if number < _LOOKED_AT else _LATE_SHARE)
-            aim = end + (least + self._most) / 2  # where it may be listed already, or not yet
-        else:
-            aim = end + self._most + margin
-        # the first such moment that is allowed; one that is missed by a little is not worth a late segment
-        return max(earliest, aim + lasts * max(1, ceil((earliest - aim - _SLIP) / lasts)))
+        may_be_late = number >= self._next_try
+        is_known = self._most - least <= _WIDE + margin
+        # a moment at which the next one is listed, or, to know better, one at which it may be or not
+        phase = self._most + margin if is_known or not may_be_late else (least + self._most) / 2
+        due = view.end.timestamp() + lasts + phase
+        missed = earliest - due
+        if missed <= _SLIP or (missed < lasts / 4 and not may_be_late):
+            return max(earliest, due)
+        self._next_try = number + (1 if number < _LOOKED_AT else _LATE_SHARE)
+        return due + lasts * ceil(missed / lasts)
 
 
 def _is_foreseeable(lengths: Sequence[float]) -> bool:
