@@ -18,6 +18,7 @@ from downloader import main
 from downloader.main import Config, cli, parse_channels, parse_qualities, run
 from downloader.providers import UrlProvider
 from downloader.source import Channel
+from downloader.streamlink_provider import StreamlinkProvider
 from downloads import bodies
 from hls_origin import Live, Origin
 from log_events import LogEvents
@@ -25,11 +26,12 @@ from services import service
 
 
 def test_channels_are_read() -> None:
-    """NAME=URL, the URL with whatever it holds."""
-    texts = ("a=http://host/x.m3u8?a=b&c=d", "b-1.c_2=https://user:pw@host:8443/")
+    """NAME=URL, the URL with whatever it holds, or behind the name of what finds its playlists."""
+    texts = ("a=http://host/x.m3u8?a=b&c=d", "b-1.c_2=https://user:pw@host:8443/", "d=streamlink:https://twitch.tv/x")
     assert parse_channels(texts) == (
         Channel("a", UrlProvider(texts[0][2:])),
         Channel("b-1.c_2", UrlProvider(texts[1][8:])),
+        Channel("d", StreamlinkProvider("https://twitch.tv/x")),
     )
 
 
@@ -54,6 +56,8 @@ def test_channels_are_read() -> None:
         (["a=http://[::1/?hunter2"], "the address of a must be an http or https URL"),
         (["a=http://host:99999/?hunter2"], "the address of a must be an http or https URL"),
         (["a=http://host:0/"], "the address of a must be an http or https URL"),
+        (["a=streamlink:x?hunter2"], "the address of a must have an http or https URL behind streamlink:, such as"),
+        (["--node", "host:8000", "a=http://host/"], "the address of a node must be an http or https URL, such as"),
         (["a=http://host/", "b=http://host/", "a=http://other/"], "the channel a is named twice."),
     ],
 )

@@ -120,7 +120,11 @@ def test_services_run_as_modules(name: str) -> None:
             ["coverage", "../x"],
             "Error: Invalid value for 'C/Q': '../x' is not CHANNEL/QUALITY, for example demo/source.",
         ),
-        (["downloader", "x=ftp://example.org"], "must be an http or https URL, such as https://host/x.m3u8."),
+        (["downloader", "x=ftp://example.org"], "must be an http or https URL, such as https://host/x.m3u8, or such a"),
+        (
+            ["up", "--channel", "x=streamlink:name"],
+            "the address of x must have an http or https URL behind streamlink:",
+        ),
         (["up", "--channel", "x"], "'x' is not NAME=URL, where NAME is up to 64 letters, digits, dots, dashes and"),
         (["up", "--qualities", "a b"], "'a b' is not a quality such as source or 720p60."),
         (["up", "--port", "http"], "'http' is not a valid integer range."),
