@@ -33,7 +33,7 @@ _PROOF_SECONDS = 120.0
 _MOST_UNHELD = 2
 
 # A request that is later than planned by no more than this is in time: what the timer adds would add up otherwise.
-_PUNCTUAL_SECONDS = 0.05
+_PUNCTUAL_SECONDS = 0.02
 
 
 @dataclass(slots=True, eq=False)
