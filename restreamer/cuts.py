@@ -22,8 +22,9 @@ from common.full_cut import Command
 from common.pieces import CannotSpliceError
 from common.preview import make_preview, plan_preview
 from common.ranges import UnreadableSegmentError
+from common.reading import Reading
 from common.sidecar import FactsStore
-from common.smart import Reading, splice
+from common.smart import splice
 from common.store import Store
 from common.transitions import TransitionError
 from common.transport import Packets
