@@ -59,7 +59,7 @@ async def splice_samples(
     With an `output` it is there when all is done, and there are no parts. Raises FfmpegError, UnreadableSegmentError
     or OSError, and CannotSpliceError if pictures turn out to be damaged or cannot be encoded.
     """
-    await check_encoder(planned)
+    await _check_encoder(planned)
     video, placing = _Video(reading, layout, output), _Placing()
     pieces = [piece for piece in planned.pieces if isinstance(piece, Piece)]
     done, whole = 0, sum(piece.last - piece.first for piece in pieces)
@@ -211,7 +211,7 @@ async def _head(reading: Reading, piece: Piece) -> list[bytes]:
     return pictures
 
 
-async def check_encoder(planned: SplicePlan) -> None:
+async def _check_encoder(planned: SplicePlan) -> None:
     """See that what must be encoded can be. Raises CannotSpliceError, and FfmpegError."""
     needed = any(isinstance(piece, Piece) and piece.head for piece in planned.pieces)
     if needed and not (await _encoders(find_ffmpeg())).intersection(AV1_ENCODERS):
