@@ -104,7 +104,7 @@ def _quickly(number: int, source: Source) -> _Stream:
     """An input of which little care is taken: no deblocking, and of a high rate only what others refer to."""
     high = source.picture is not None and (source.picture.rate or 0) > _PREVIEW_RATE
     skipped = {"skip_frame": "noref"} if high else {}
-    return ffmpeg.input(input_url(number), format="mpegts", skip_loop_filter="all", **skipped)
+    return ffmpeg.input(input_url(number), format=source.form, skip_loop_filter="all", **skipped)
 
 
 def _small(opened: _Stream, source: Source, width: int) -> _Stream:

@@ -23,15 +23,20 @@ from common.cuts import CutType, NothingRecordedError, SplicePlan, VideoRange
 from common.encode_slots import encode_slot
 from common.encoding import Codec, Container, EncodingError, EncodingSettings
 from common.ffmpeg import Progress, find_ffmpeg, run
-from common.full import Feed, expected_of_full, fed, full_cut, plan_archive, plan_full
+from common.full import BEGIN, Feed, expected_of_full, fed, full_cut, plan_archive, plan_full
 from common.full_cut import archive_command, remux_command
 from common.metrics import counter
-from common.pieces import CannotSpliceError
+from common.pieces import CannotSpliceError, Piece
 from common.ranges import Range, UnreadableSegmentError, others
+from common.reading import CONTEXT, Reading
+from common.rough import Rough, plan_rough
+from common.sample_cuts import copied, layout_of, splice_samples
+from common.sample_files import Layout
+from common.samples import is_sampled
 from common.segments import Segment
 from common.sidecar import FactsStore
 from common.silences import silences
-from common.smart import CONTEXT, Done, Reading, ahead, check_ends, plan, splice
+from common.smart import Done, ahead, check_ends, plan, splice
 from common.store import Store
 from common.ticks import TICKS
 from common.transitions import Transition
@@ -121,7 +126,8 @@ def prepare(store: Store, facts: FactsStore, order: Order) -> tuple[Reading, Spl
     """
     gathered = gather(store, facts, order)
     planned = plan_smart(gathered, order)
-    check_ends(gathered.reading, planned)
+    if not is_sampled(planned.pieces[0].stretch):
+        check_ends(gathered.reading, planned)
     return gathered.reading, planned
 
 
@@ -134,9 +140,9 @@ async def make_rough(gathered: Gathered, output: Path, progress: Done | None = N
     """Put the segments of some ranges together, as they are; each is held against its name.
 
     One that is damaged is replaced by the next best or, where holes are allowed, left out. Raises
-    UnreadableSegmentError, and OSError; of a segment, with its path.
+    UnreadableSegmentError, CannotSpliceError if they make no one file, and OSError; of a segment, with its path.
     """
-    duration = timedelta(0)
+    duration, rough = timedelta(0), await in_thread(plan_rough, gathered.reading, gathered.ranges)
     async with spooled(output) as temp:
         with await in_thread(_open_new, temp) as file:
             for number, wanted in enumerate(gathered.ranges):
@@ -145,14 +151,14 @@ async def make_rough(gathered: Gathered, output: Path, progress: Done | None = N
                     if progress is not None:
                         progress((before + done) / len(gathered.ranges))
 
-                segments = await _append(gathered.reading, wanted, file, report)
+                segments = await _append(gathered.reading, wanted, file, rough, report)
                 duration += sum((segment.duration for segment in segments), timedelta(0))
             if not duration:
                 raise NothingRecordedError
     return Made(CutType.ROUGH, duration)
 
 
-async def _append(reading: Reading, wanted: Range, file: BinaryIO, progress: Done) -> tuple[Segment, ...]:
+async def _append(reading: Reading, wanted: Range, file: BinaryIO, rough: Rough, progress: Done) -> tuple[Segment, ...]:
     """Append the segments of a range to a file, and give them."""
     begin, segments, left = file.tell(), wanted.segments, frozenset[Segment]()
     while True:
@@ -160,7 +166,7 @@ async def _append(reading: Reading, wanted: Range, file: BinaryIO, progress: Don
             async with aclosing(ahead(_contents(reading, segments))) as contents:
                 number = 0
                 async for content in contents:
-                    await in_thread(file.write, content.data)
+                    await in_thread(file.write, content[rough.init_bytes if file.tell() else 0 :].data)
                     number += 1
                     progress(number / len(segments))
         except UnreadableSegmentError as error:
@@ -205,17 +211,30 @@ async def _make_checked(
     reading: Reading, planned: SplicePlan, container: Container, output: Path, progress: Done | None
 ) -> None:
     async with spooled(output) as temp:
+        if is_sampled(planned.pieces[0].stretch):
+            await _drained(splice_samples(reading, planned, layout_of(container, planned), temp, progress))
+            await in_thread(_check, temp, reading, planned)
+            return
         parts = splice(reading, planned, progress)
         async with aclosing(parts):
             with await in_thread(_open_new, temp) as file:
                 async for packets in parts:
                     await in_thread(file.write, packets.data)
         # on its way to the disk meanwhile, which has the whole of it to write
-        silent = await in_thread(silences, reading, planned)
-        expected = replace(expected_of(planned), silences=silent)
-        await asyncio.gather(in_thread(verify, temp, expected), in_thread(_flush, temp, os.O_RDONLY))
+        await asyncio.gather(in_thread(_check, temp, reading, planned), in_thread(_flush, temp, os.O_RDONLY))
         if container is not Container.MPEGTS:
             await _remux(temp, container, _length(planned.duration))
+
+
+def _check(path: Path, reading: Reading, planned: SplicePlan) -> None:
+    verify(path, replace(expected_of(planned), silences=silences(reading, planned)))
+
+
+async def _drained(parts: AsyncGenerator[bytes, None]) -> None:
+    """Have a file made that is written part by part."""
+    async with aclosing(parts):
+        async for _ in parts:
+            pass
 
 
 async def _remux(path: Path, container: Container, length: timedelta) -> None:
@@ -271,12 +290,19 @@ async def make_archive(gathered: Gathered, output: Path, progress: Done | None =
     names = await in_thread(_names, output, len(planned))
     for number, (piece, name) in enumerate(zip(planned, names, strict=True), 1):
         async with spooled(name) as temp:
-            command = archive_command(find_ffmpeg(), str(temp))
-            streams = [fed(gathered.reading, piece)]
-            await run(command, inputs=streams, timeout=_limit(_length(piece.end - piece.start)), purpose="archive")
+            await _archive(gathered.reading, piece, temp)
         if progress is not None:
             progress(number / len(names))
     return names
+
+
+async def _archive(reading: Reading, piece: Piece, output: Path) -> None:
+    if is_sampled(piece.stretch):
+        await _drained(copied(reading, replace(piece, shift=piece.shift - BEGIN), Layout.MATROSKA, output))
+        return
+    command = archive_command(find_ffmpeg(), str(output))
+    limit = _limit(_length(piece.end - piece.start))
+    await run(command, inputs=[fed(reading, piece)], timeout=limit, purpose="archive")
 
 
 def _names(output: Path, number: int) -> list[Path]:

@@ -4,6 +4,7 @@ Nothing gets into a command but what is made here from enumerations, numbers and
 """
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
@@ -246,6 +247,9 @@ def container_options(settings: EncodingSettings) -> dict[str, str]:
 # Constant, so that no picture is worse than asked for: 46 to 49 dB of PSNR on natural pictures, above 41 dB on noise.
 _QP: Final = {Codec.H264: 20, Codec.HEVC: 18, Codec.AV1: 14}
 _NEVER: Final = "9999"
+# The indices of the levels that AV1 defines (§A.3): 2.0 is 0, and there are four to each whole number.
+_AV1_LEVELS: Final = {0, 1, 4, 5, 8, 9, *range(12, 20)}
+_SVT_FORMATS: Final = {"yuv420p", "yuv420p10le"}
 
 _X264_PROFILES: Final = {
     "constrained baseline": "baseline",
@@ -260,20 +264,32 @@ _X264_PROFILES: Final = {
 }
 
 
-def like_source(source: VideoFormat, *, threads: int = 1, parameter_set_id: int | None = None) -> list[str]:
+# The encoders of AV1 that can follow a source, the better one first.
+AV1_ENCODERS: Final = ("libsvtav1", "libaom-av1")
+
+
+def av1_encoder(source: VideoFormat, available: Collection[str]) -> str | None:
+    """Tell which encoder of an ffmpeg can encode pictures of AV1 like their source; None if there is none."""
+    fitting = AV1_ENCODERS if source.pixel_format in _SVT_FORMATS else AV1_ENCODERS[1:]
+    return next((encoder for encoder in fitting if encoder in available), None)
+
+
+def like_source(
+    source: VideoFormat, *, threads: int = 1, parameter_set_id: int | None = None, encoder: str = AV1_ENCODERS[0]
+) -> list[str]:
     """The arguments of an output whose pictures can stand among those of the source: an IDR, then no B-frames.
 
-    Profile, level (of H.264), pixel format, field order and timestamps are those of the source; its colour comes with
-    the decoded pictures, as do captions, which x264 and x265 keep. Every picture comes out as soon as it is in.
-    `parameter_set_id` (0 to 31, H.264 alone) is that of SPS and PPS, so that the source's own stay valid. Raises
-    EncodingError for a codec that cannot be encoded.
+    Profile, level (of H.264 and AV1), pixel format, field order and timestamps are those of the source; its colour
+    comes with the decoded pictures, as do captions, which x264 and x265 keep. Every picture comes out as soon as it is
+    in. `parameter_set_id` (0 to 31, H.264 alone) is that of SPS and PPS, so that the source's own stay valid.
+    `encoder`: of AV1, as `av1_encoder` gives it. Raises EncodingError for what cannot be encoded.
     """
     if source.codec == Codec.H264:
         own = _like_h264(source, threads, parameter_set_id)
     elif source.codec == Codec.HEVC:
         own = _like_hevc(source, threads)
     elif source.codec == Codec.AV1:
-        own = _like_av1(threads)
+        own = _like_av1(source, threads, encoder)
     else:
         raise EncodingError(f"Pictures of {source.codec} cannot be encoded like their source.")
     return [
@@ -330,6 +346,13 @@ def _like_hevc(source: VideoFormat, threads: int) -> list[str]:
     ]
 
 
-def _like_av1(threads: int) -> list[str]:
+def _like_av1(source: VideoFormat, threads: int, encoder: str) -> list[str]:
+    level = source.level if source.level in _AV1_LEVELS else None
+    if encoder == AV1_ENCODERS[1]:
+        index = [] if level is None else ["-aom-params", f"target-seq-level-idx={int(level)}"]
+        speed = ["-usage", "good", "-cpu-used", "6", "-lag-in-frames", "0", "-g", _NEVER, "-threads", str(threads)]
+        return ["-c:v", encoder, *speed, "-crf", "8", "-b:v", "0", *index]
+    named = [] if level is None else ["-level", str(20 + 10 * (level >> 2) + (level & 3))]
     parameters = f"pred-struct=1:keyint=-1:scd=0:lookahead=0:rc=0:aq-mode=0:enable-tf=0:lp={threads}"
-    return ["-c:v", "libsvtav1", "-preset", "10", "-qp", str(_QP[Codec.AV1]), "-svtav1-params", parameters]
+    # faster presets let single pictures fall below 35 dB
+    return ["-c:v", encoder, "-preset", "8", "-qp", str(_QP[Codec.AV1]), *named, "-svtav1-params", parameters]

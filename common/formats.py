@@ -13,6 +13,7 @@ from av.video.stream import VideoStream
 
 from common.encoding import UNSPECIFIED, Colour, EncodingError, FieldOrder, VideoFormat
 from common.full_cut import Sound
+from common.picture_commands import Form
 
 # As FFmpeg counts the orders of fields (AVFieldOrder): unknown, one picture, and which field comes first.
 _FIELD_ORDERS = {
@@ -32,13 +33,13 @@ class Formats:
     sounds: tuple[Sound, ...]
 
 
-def read_formats(content: bytes, rate: Fraction | None) -> Formats:
-    """Find out the formats of a transport stream; `rate` is that of its pictures, None if it is not constant.
+def read_formats(content: bytes, rate: Fraction | None, form: Form = "mpegts") -> Formats:
+    """Find out the formats of a segment; `rate` is that of its pictures, None if it is not constant.
 
     Raises EncodingError if it holds pictures or sounds that cannot be decoded, or not be encoded.
     """
     try:
-        with av.open(io.BytesIO(content), "r", format="mpegts", metadata_errors="replace") as container:
+        with av.open(io.BytesIO(content), "r", format=form, metadata_errors="replace") as container:
             video = next(iter(container.streams.video), None)
             sounds = tuple(map(_sound, _heard(container.streams.audio)))
             frame = None if video is None else _first_frame(container, video)

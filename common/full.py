@@ -1,6 +1,7 @@
 """Full and archive cuts: ranges of a recording as clean streams, which ffmpeg makes into a video or a file."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from fractions import Fraction
@@ -14,8 +15,12 @@ from common.formats import read_formats
 from common.full_cut import Command, Pictures, Source, full_command
 from common.pieces import Encode, Piece, plan_decoded
 from common.ranges import Range, check_start
+from common.reading import Reading
+from common.sample_cuts import copied
+from common.sample_files import Layout
+from common.samples import is_sampled
 from common.scan import Stretch
-from common.smart import Reading, rate_of
+from common.smart import rate_of
 from common.splice import Splicer
 from common.ticks import TICKS
 from common.transitions import Transition
@@ -26,7 +31,7 @@ from common.waits import in_thread
 _MOST_JOINS = 4
 
 # Pictures before the beginning, which are only decoded, have times too; and none may lie below zero.
-_BEGIN = TICKS
+BEGIN = TICKS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,16 +65,17 @@ def plan_full(reading: Reading, ranges: Sequence[Range]) -> list[list[Feed]]:
 
 def _feed(reading: Reading, piece: Piece) -> Feed:
     stretch = piece.stretch
-    shift = _BEGIN - int(stretch.dts[stretch.bounds[piece.first]])
+    shift = BEGIN - int(stretch.dts[stretch.bounds[piece.first]])
     opened = stretch.segment_of(piece.head.opened) if piece.head else piece.first
-    formats = read_formats(reading.packets(stretch.segments[opened]).tobytes(), rate_of(stretch))
-    if formats.picture is None and piece.first < opened:  # its parameters come earlier
+    content, form = reading.coded(stretch.segments[opened])
+    formats = read_formats(content, rate_of(stretch), form)
+    if formats.picture is None and piece.first < opened and form == "mpegts":  # its parameters come earlier
         fed_before = [reading.packets(segment).tobytes() for segment in stretch.segments[piece.first : opened + 1]]
         formats = read_formats(b"".join(fed_before), rate_of(stretch))
     if formats.picture is None and stretch.programme.video is not None:
         raise EncodingError("The pictures cannot be decoded from there on.")
     shown = None if piece.head is None else _shown(piece.head, piece.end, formats.picture)
-    source = Source(piece.start + shift, piece.end + shift, formats.picture, formats.sounds, shown)
+    source = Source(piece.start + shift, piece.end + shift, formats.picture, formats.sounds, shown, form)
     return Feed(replace(piece, shift=shift), source)
 
 
@@ -89,13 +95,18 @@ def plan_archive(reading: Reading, ranges: Sequence[Range]) -> list[Piece]:
 
 def _whole(stretch: Stretch) -> Piece:
     every = range(len(stretch.segments))
-    shift = _BEGIN - int(stretch.dts[0])
+    shift = BEGIN - int(stretch.dts[0])
     start, end = int(stretch.pts.min()), int(stretch.pts.max()) + stretch.step
     return Piece(stretch, start, end, shift, None, range(0), frozenset(), None, every.start, every.stop, every)
 
 
-async def fed(reading: Reading, piece: Piece) -> AsyncIterator[bytes]:
+async def fed(reading: Reading, piece: Piece) -> AsyncGenerator[bytes, None]:
     """Give the stream of a stretch, its times from zero and without a wrap. Raises UnreadableSegmentError, OSError."""
+    if is_sampled(piece.stretch):
+        async with aclosing(copied(reading, piece, Layout.FRAGMENTS, on_ticks=True)) as parts:
+            async for part in parts:
+                yield part
+        return
     splicer = Splicer(piece.stretch.programme, 0)
     splicer.begin()
     for number in piece.whole:

@@ -27,6 +27,7 @@ from common.encoding import (
     input_url,
     video_options,
 )
+from common.picture_commands import Form
 from common.ticks import TICKS
 from common.transitions import Transition, TransitionError, xfade_options
 
@@ -70,7 +71,7 @@ class Pictures:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One range, as a stream of MPEG-TS whose timestamps run without a gap or a wrap, all of one format.
+    """One range, as a stream of MPEG-TS or MP4 whose timestamps run without a gap or a wrap, all of one format.
 
     Of it goes into the video what is shown from `start` to before `end`, in ticks of 90 kHz on the stream's own clock;
     the stream may hold more on both sides, and begins with a key frame. A range whose format changes is several
@@ -82,6 +83,7 @@ class Source:
     picture: VideoFormat | None
     sound: tuple[Sound, ...] = ()
     shown: Pictures | None = None
+    form: Form = "mpegts"
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < self.end:
@@ -122,7 +124,7 @@ def full_command(
     pictures = [source.picture for source in sources if source.picture]
     if pictures and len(pictures) < len(sources):
         raise EncodingError("A range has no picture, while others have.")
-    inputs = [ffmpeg.input(input_url(number), format="mpegts") for number in range(len(sources))]
+    inputs = [ffmpeg.input(input_url(number), format=source.form) for number, source in enumerate(sources)]
     groups = list(_groups(sources, transitions))
     tracks = [_sound(groups, inputs, track) for track in range(_tracks(sources))]
     streams = [*([_picture(groups, inputs, pictures[0])] if pictures else []), *tracks]

@@ -13,8 +13,8 @@ from common.cutting import Order, gather
 from common.encode_slots import encode_slot
 from common.ffmpeg import find_ffmpeg, stream
 from common.full import Feed, fed, plan_full
+from common.reading import Reading
 from common.sidecar import FactsStore
-from common.smart import Reading
 from common.store import Store
 from common.ticks import TICKS
 from common.transitions import TransitionError

@@ -1,4 +1,4 @@
-"""Fragmented MP4 as MPEG-TS, so that cuts know one form of segments only; pictures and sounds are copied. Blocks."""
+"""Fragmented MP4 as MPEG-TS, as far as that carries it: so it is cut like all else. Nothing is encoded. Blocks."""
 
 import io
 
@@ -15,8 +15,20 @@ _CODECS = {"h264", "hevc", "mpeg2video", "aac", "mp2", "mp3", "ac3", "eac3"}
 _OPTIONS = {"mpegts_copyts": "1", "avoid_negative_ts": "disabled"}
 
 
+class NotCarriedError(TransportError):
+    """A segment of pictures or sounds that MPEG-TS does not carry: `codec` is FFmpeg's name of what it is."""
+
+    def __init__(self, codec: str) -> None:
+        """Say so, in one sentence."""
+        super().__init__(f"It holds {codec}, which MPEG-TS does not carry.")
+        self.codec = codec
+
+
 def as_transport(content: bytes) -> bytes:
-    """Put a self-contained segment of fragmented MP4 into MPEG-TS. Raises TransportError if it cannot be."""
+    """Put a self-contained segment of fragmented MP4 into MPEG-TS.
+
+    Raises NotCarriedError or another TransportError if it cannot be.
+    """
     target = io.BytesIO()
     try:
         with (
@@ -27,7 +39,7 @@ def as_transport(content: bytes) -> bytes:
             for stream in (*source.streams.video, *source.streams.audio):
                 name = stream.codec_context.codec.canonical_name
                 if name not in _CODECS:
-                    raise TransportError(f"It holds {name}, which MPEG-TS does not carry.")
+                    raise NotCarriedError(name)
                 streams[stream.index] = container.add_stream_from_template(stream)
             packet: Packet[Stream]
             for packet in source.demux():

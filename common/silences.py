@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from common.cuts import SplicePlan
 from common.pieces import Piece
-from common.smart import Reading
+from common.reading import Reading
+from common.samples import is_sampled
 from common.sound_track import SoundTrack
 from common.verify import Interval
 
@@ -40,7 +41,7 @@ def _heard(reading: Reading, piece: Piece, index: int) -> tuple[int, int]:
     first = stretch.on_clock(found[0][1][0], found[0][0])
     number, (_, time) = found[-1]
     last = stretch.on_clock(time, number)
-    if last >= piece.end:
+    if last >= piece.end or is_sampled(stretch):  # of samples, each has its time
         return first, last
     stream = stretch.programme.audio[index]
     sound = SoundTrack.read(stream.audio, reading.group(stretch, range(number, number + 1)).streams(stream.pid))

@@ -3,18 +3,14 @@
 import asyncio
 import os
 from bisect import insort
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from common.blend_commands import blend_command
 from common.blends import Blend, Side
@@ -26,31 +22,26 @@ from common.encoding import EncodingError, VideoFormat, input_url, like_source
 from common.encodings import PATIENCE_SECONDS, Encoding, Encodings, Upcoming, once, running
 from common.ffmpeg import find_ffmpeg, stream
 from common.formats import Formats, read_formats
-from common.nal import Picture, free_parameter_set
+from common.nal import free_parameter_set
 from common.pieces import CannotSpliceError, Encode, Piece
-from common.ranges import Instead, Range, UnreadableSegmentError, check_content, check_start, scan_range
-from common.remux import as_transport
-from common.scan import Scan, Stretch, kinds, scan, stretches
-from common.segments import Segment, SegmentType
-from common.splice import Group, Splicer, Unit, decodable, open_group, read_pictures
+from common.ranges import Range, UnreadableSegmentError, check_start
+from common.reading import Reading
+from common.samples import check_samples, is_sampled
+from common.scan import Stretch, kinds
+from common.segments import Segment
+from common.splice import Group, Splicer, Unit, decodable
 from common.ticks import TICKS, steady_rate
 from common.transitions import Transition
-from common.transport import PACKET_BYTES, Packets, TransportError, as_packets
+from common.transport import PACKET_BYTES, Packets
 from common.waits import in_thread
 
 T = TypeVar("T")
-
-# What lies around a range is looked at too: pictures that those in it need, and sound that runs ahead or lags behind.
-CONTEXT = timedelta(seconds=20)
 
 # Called with what is done of a cut, from 0 to 1.
 Done = Callable[[float], None]
 
 # Each takes memory for pictures of its own, and the few that are encoded gain nothing from more.
 _MOST_THREADS = 4
-
-# An end is taken apart once for the encoder and once for the splice, while the one after it is being encoded.
-_KEPT_GROUPS = 3
 
 # Live encoders round times to milliseconds.
 _JITTER = TICKS // 500
@@ -59,82 +50,12 @@ _JITTER = TICKS // 500
 _LOOKED_AT_PACKETS = 20_000
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """Where the segments of a cut lie: `path` gives the file of one, `instead` others where some cannot be read.
-
-    `proved` are those whose bytes were held against their names: each is once.
-    """
-
-    path: Callable[[Segment], Path]
-    instead: Instead
-    proved: set[Segment] = field(default_factory=set, compare=False)
-    _groups: OrderedDict[tuple[int, range], Group] = field(default_factory=OrderedDict, init=False, compare=False)
-
-    def content(self, segment: Segment) -> NDArray[np.uint8]:
-        """Read the bytes of a segment. Raises OSError, or UnreadableSegmentError if they are not those of its name."""
-        content = np.fromfile(self.path(segment), np.uint8)
-        if segment not in self.proved:
-            check_content(segment, content)
-            self.proved.add(segment)
-        return content
-
-    def packets(self, segment: Segment) -> Packets:
-        """Read a segment as MPEG-TS. Raises OSError, or UnreadableSegmentError if it is none."""
-        return self._packets(segment, np.fromfile(self.path(segment), np.uint8))
-
-    def _packets(self, segment: Segment, content: NDArray[np.uint8]) -> Packets:
-        try:
-            if segment.name.endswith(".mp4"):
-                return as_packets(bytearray(as_transport(content.tobytes())))
-            return as_packets(content)
-        except TransportError as error:
-            raise UnreadableSegmentError(segment, str(error)) from error
-
-    def stretches(self, wanted: Range) -> list[Stretch]:
-        """Look at the segments of a range: what of them runs on. Raises as `scan_range` does."""
-        return list(stretches(scan_range(wanted, self._scan, self.instead)))
-
-    def _scan(self, segment: Segment, whole: bool) -> Scan:  # noqa: FBT001 - a ScanSegment
-        path = self.path(segment)
-        cut_short = path.suffix == ".ts" and _ends_within_packet(path)
-        if whole and cut_short:
-            raise UnreadableSegmentError(segment, "It is cut short.")
-        # of what is cut short nothing can be proved
-        packets = self.packets(segment) if cut_short else self._packets(segment, self.content(segment))
-        try:
-            return scan(packets, broken_off=cut_short or segment.type is SegmentType.PARTIAL)
-        except TransportError as error:
-            raise UnreadableSegmentError(segment, str(error)) from error
-
-    def group(self, stretch: Stretch, numbers: range) -> Group:
-        """Take segments of a stretch apart; the last few that were asked for are kept."""
-        # a group keeps its stretch, so that no other one has the same id
-        key = id(stretch), numbers
-        found = self._groups.pop(key, None) or self._open(stretch, numbers)
-        self._groups[key] = found
-        while len(self._groups) > _KEPT_GROUPS:
-            self._groups.popitem(last=False)
-        return found
-
-    def _open(self, stretch: Stretch, numbers: range) -> Group:
-        return open_group(stretch, numbers, [self.packets(stretch.segments[number]) for number in numbers])
-
-    def pictures(self, stretch: Stretch, number: int) -> Sequence[Picture]:
-        """Tell of each picture of a segment whether a decoder can begin with it."""
-        return read_pictures(self._open(stretch, range(number, number + 1)))
-
-
-def _ends_within_packet(path: Path) -> bool:
-    with path.open("rb") as file:
-        begins = file.read(1) == b"G"  # else there is something before the first packet
-        return begins and file.seek(0, os.SEEK_END) % PACKET_BYTES > 0
-
-
 def plan(reading: Reading, ranges: Sequence[Range], transitions: Sequence[Transition | None] = ()) -> SplicePlan:
     """Look at all segments of a cut and plan it. Blocks. Raises as `plan_splice` and `Reading.stretches` do."""
     scanned = [(wanted.start, wanted.end, reading.stretches(wanted)) for wanted in ranges]
     planned = plan_splice(scanned, reading.pictures, transitions)
+    if any(is_sampled(part.stretch) for part in planned.pieces):
+        check_samples(planned)
     starts = [side for part in planned.pieces for side in (part.sides if isinstance(part, Blend) else [part])]
     for wanted, (_, _, found) in zip(ranges, scanned, strict=True):
         for stretch in found:
@@ -173,7 +94,8 @@ def _check_alike(reading: Reading, planned: SplicePlan) -> None:
 
 def _picture_of(reading: Reading, segment: Segment) -> VideoFormat:
     try:
-        picture = read_formats(reading.packets(segment).tobytes(), None).picture
+        content, form = reading.coded(segment)
+        picture = read_formats(content, None, form).picture
     except EncodingError as error:
         raise UnreadableSegmentError(segment, str(error)) from error
     if picture is None:

@@ -237,6 +237,10 @@ def _entry_before(track: TrackTimes, index: int) -> int:
 def _check_join(path: Path, found: Finished, track: TrackTimes, expected: Expected, numbers: range) -> None:
     """Decode pictures from the first on that a decoder can begin with; see that the sound among them runs on."""
     if found.head is None:
+        if not expected.primed:
+            span = int(track.dts[numbers.start]), int(track.dts[numbers.stop - 1])
+            for number, sound in enumerate(found.sounds, 1):
+                _check_sound_goes_on(number, sound, span, found.rounding, expected)
         with av.open(str(path), "r") as container:
             stream = container.streams.video[0]
             # by the time at which it is shown: those of decoding, Matroska has not
@@ -250,6 +254,18 @@ def _check_join(path: Path, found: Finished, track: TrackTimes, expected: Expect
             _check_sound_runs_on(part, number, sound.stream, expected)
     with av.open(io.BytesIO(found.head + part), "r", format="mpegts") as container:
         _decode(container, container.streams.video[0], len(numbers))
+
+
+def _check_sound_goes_on(
+    number: int, sound: TrackTimes, span: tuple[int, int], rounding: int, expected: Expected
+) -> None:
+    """Check that nothing is missing between two frames of a sound, each of which has a time of its own."""
+    near = sound.pts[(sound.pts >= span[0]) & (sound.pts <= span[1])]
+    usual = int(np.median(np.diff(sound.pts))) if len(sound.pts) > 1 else 0
+    late = np.diff(near) - usual
+    for gap in np.flatnonzero(late > usual * _JITTER + 2 * rounding).tolist():
+        if not expected.may_be_silent(number, int(near[gap]) + usual, int(near[gap + 1]), usual + rounding):
+            raise VerificationError(f"The sound {number} jumps by {late[gap] * 1000 / TICKS:.1f} ms near a join.")
 
 
 def _read_part(path: Path, track: TrackTimes, numbers: range) -> bytes:

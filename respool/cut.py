@@ -19,7 +19,9 @@ from common.encoding import Container, EncodingError
 from common.errors import UserError
 from common.ffmpeg import FfmpegError
 from common.options import base_dir_option, option
+from common.pieces import CannotSpliceError
 from common.ranges import UnreadableSegmentError
+from common.rough import plan_rough
 from common.sidecar import FactsStore
 from common.store import Store
 from common.transitions import Transition, TransitionError, parse_transition
@@ -131,6 +133,7 @@ async def _cut(store: Store, order: Order, kind: CutType, output: Path, done: Ca
     facts, container = FactsStore(store), CONTAINERS.get(output.suffix.lower(), Container.MPEGTS)
     if kind is CutType.ROUGH:
         gathered = gather(store, facts, order, context=timedelta(0))
+        _check_ending(plan_rough(gathered.reading, gathered.ranges).container, output)
         await make_rough(gathered, output, done)
         return f"from {sum(len(wanted.segments) for wanted in gathered.ranges)} segments"
     if kind is CutType.ARCHIVE:
@@ -145,6 +148,14 @@ async def _cut(store: Store, order: Order, kind: CutType, output: Path, done: Ca
     frames = "" if made.frames is None else f"{made.frames:,} frames, "
     encoded = "" if made.reason is None else f", all encoded anew ({made.reason.rstrip('.')})"
     return f"in {frames}{made.duration.total_seconds():.3f} seconds{encoded}"
+
+
+def _check_ending(container: Container, output: Path) -> None:
+    """See that a file is named as what goes into it. Raises UserError."""
+    named = CONTAINERS.get(output.suffix.lower(), Container.MPEGTS)
+    if named is not container:
+        right, what = (".mp4", "MP4") if container is Container.MP4 else (".ts", "MPEG-TS")
+        raise UserError(f"As they are, the segments are {what}: give the file the ending {right}.")
 
 
 def _check(output: Path, *, overwrite: bool) -> None:
@@ -171,7 +182,7 @@ def _explained(order: Order, span: tuple[datetime, datetime], base_dir: Path, ou
         raise UserError(f"{error} Add --allow-holes to leave it out.") from error
     except TransitionError as error:
         raise UserError(str(error)) from error
-    except EncodingError as error:
+    except (CannotSpliceError, EncodingError) as error:
         raise UserError(f"{error} Choose another type, or another ending of the file's name.") from error
     except (FfmpegError, VerificationError) as error:
         raise UserError(f"The video could not be made. {error}") from error

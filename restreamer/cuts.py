@@ -3,7 +3,6 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -22,8 +21,13 @@ from common.full_cut import Command
 from common.pieces import CannotSpliceError
 from common.preview import make_preview, plan_preview
 from common.ranges import UnreadableSegmentError
+from common.reading import Reading
+from common.rough import plan_rough
+from common.sample_cuts import splice_samples
+from common.sample_files import Layout
+from common.samples import is_sampled
 from common.sidecar import FactsStore
-from common.smart import Reading, splice
+from common.smart import splice
 from common.store import Store
 from common.transitions import TransitionError
 from common.transport import Packets
@@ -41,7 +45,11 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 
-_FORMS = {Container.MPEGTS: ("video/mp2t", "ts"), Container.WEBM: ("video/webm", "webm")}
+_FORMS = {
+    Container.MPEGTS: ("video/mp2t", "ts"),
+    Container.MP4: ("video/mp4", "mp4"),
+    Container.WEBM: ("video/webm", "webm"),
+}
 
 # An encoder that gives nothing for so long is stuck.
 _PATIENCE_SECONDS = 120.0
@@ -53,17 +61,26 @@ async def cut(request: web.Request) -> web.StreamResponse:
     `rough`: the segments of the ranges, one after the other. `fast`: exact to the frame, sent as it is made. `smart`:
     the same, checked before it is sent. `mpegts`, `webm`: encoded anew.
     """
+    return await _cut(request, Container.MPEGTS)
+
+
+async def cut_as_mp4(request: web.Request) -> web.StreamResponse:
+    """Answer `GET /cut/C/Q.mp4`: the same as MP4, which carries what MPEG-TS does not."""
+    return await _cut(request, Container.MP4)
+
+
+async def _cut(request: web.Request, container: Container) -> web.StreamResponse:
     wanted = parse_cut(request.query.items())
     order = _order(request, wanted)
     match wanted.type:
         case Container():
             return await _send_full(request, order, wanted.type)
         case CutType.ROUGH:
-            return await _send_rough(request, order)
+            return await _send_rough(request, order, container)
         case CutType.FAST:
-            return await _send_fast(request, order)
+            return await _send_fast(request, order, container)
         case _:
-            return await _send_smart(request, order)
+            return await _send_smart(request, order, container)
 
 
 def _order(request: web.Request, wanted: CutRequest) -> Order:
@@ -71,7 +88,7 @@ def _order(request: web.Request, wanted: CutRequest) -> Order:
     return Order(*recording, wanted.ranges, wanted.allow_holes, wanted.transitions)
 
 
-def _headers(order: Order, container: Container = Container.MPEGTS) -> dict[str, str]:
+def _headers(order: Order, container: Container) -> dict[str, str]:
     media_type, ending = _FORMS[container]
     name = f"{order.channel} {order.quality} {file_time(order.ranges[0].start)}.{ending}"
     return {
@@ -109,28 +126,44 @@ def _answered() -> Iterator[None]:
         raise RequestError(f"{error} Ask for another type of cut.", status=406) from error
 
 
-async def _send_rough(request: web.Request, order: Order) -> web.StreamResponse:
-    paths, size = await _planned(_rough, request, order)
-    response = web.StreamResponse(headers=_headers(order))
+async def _send_rough(request: web.Request, order: Order, container: Container) -> web.StreamResponse:
+    recorded, parts, size = await _planned(_rough, request, order)
+    if recorded is not container:
+        raise _elsewhere(order, recorded, "It was recorded in another format")
+    response = web.StreamResponse(headers=_headers(order, container))
     response.content_length = size
     await response.prepare(request)
     if request.method != "HEAD":
-        async for data in read(map(Piece, paths)):
+        async for data in read(parts):
             async with taking(request):
                 await response.write(data)
         await response.write_eof()
     return response
 
 
-def _rough(store: Store, facts: FactsStore, order: Order) -> tuple[list[Path], int]:
+def _rough(store: Store, facts: FactsStore, order: Order) -> tuple[Container, list[Piece], int]:
     gathered = gather(store, facts, order, context=timedelta(0))
+    rough = plan_rough(gathered.reading, gathered.ranges)
     paths = [gathered.reading.path(segment) for wanted in gathered.ranges for segment in wanted.segments]
-    return paths, sum(path.stat().st_size for path in paths)
+    parts = [Piece(path, rough.init_bytes if number else 0) for number, path in enumerate(paths)]
+    return rough.container, parts, sum(part.path.stat().st_size - part.offset for part in parts)
 
 
-async def _send_fast(request: web.Request, order: Order) -> web.StreamResponse:
+def _elsewhere(order: Order, container: Container, why: str) -> RequestError:
+    """Say where that type of cut can be asked for."""
+    ending = _FORMS[container][1]
+    return RequestError(f"{why}: ask for /cut/{order.channel}/{order.quality}.{ending}.", status=406)
+
+
+async def _send_fast(request: web.Request, order: Order, container: Container) -> web.StreamResponse:
     reading, planned = await _planned(prepare, request, order)
-    return await _send_made(request, _headers(order), _bytes(splice(reading, planned)))
+    sampled = is_sampled(planned.pieces[0].stretch)
+    if sampled and container is not Container.MP4:
+        raise _elsewhere(order, Container.MP4, "MPEG-TS does not carry what was recorded")
+    if not sampled and container is not Container.MPEGTS:
+        raise _elsewhere(order, Container.MPEGTS, "A fast cut of what was recorded is MPEG-TS")
+    made = splice_samples(reading, planned, Layout.FRAGMENTS) if sampled else _bytes(splice(reading, planned))
+    return await _send_made(request, _headers(order, container), made)
 
 
 async def _bytes(parts: AsyncGenerator[Packets, None]) -> AsyncGenerator[memoryview, None]:
@@ -140,7 +173,9 @@ async def _bytes(parts: AsyncGenerator[Packets, None]) -> AsyncGenerator[memoryv
 
 
 async def _send_made(
-    request: web.Request, headers: Mapping[str, str], made: AsyncGenerator[bytes | memoryview, None]
+    request: web.Request,
+    headers: Mapping[str, str],
+    made: AsyncGenerator[bytes, None] | AsyncGenerator[memoryview, None],
 ) -> web.StreamResponse:
     """Send a video while it is being made; what goes wrong before there is any of it is still an answer of its own."""
     response = web.StreamResponse(headers=headers)
@@ -161,7 +196,7 @@ async def _send_made(
     return response
 
 
-async def _next(made: AsyncGenerator[bytes | memoryview, None]) -> bytes | memoryview | None:
+async def _next(made: AsyncGenerator[bytes, None] | AsyncGenerator[memoryview, None]) -> bytes | memoryview | None:
     return await anext(made, None)
 
 
@@ -193,12 +228,13 @@ async def preview(request: web.Request) -> web.StreamResponse:
     return await _send_made(request, headers, make_preview(planned))
 
 
-async def _send_smart(request: web.Request, order: Order) -> web.StreamResponse:
+async def _send_smart(request: web.Request, order: Order, container: Container) -> web.StreamResponse:
     gathered = await _planned(gather, request, order)
+    headers = _headers(order, container)
     if request.method == "HEAD":
-        return web.Response(headers=_headers(order))
+        return web.Response(headers=headers)
     with spool_folder() as folder:
-        path = folder / "cut.ts"
+        path = folder / "cut"
         with _answered():
-            made = await make_smart(gathered, order, Container.MPEGTS, path)
-        return await send_file(request, path, {**_headers(order), "X-Made-As": made.kind.value})
+            made = await make_smart(gathered, order, container, path)
+        return await send_file(request, path, {**headers, "X-Made-As": made.kind.value})

@@ -88,6 +88,7 @@ def make_app(
             web.get(f"/playlist/{_C}.m3u8", lists.limited(playlists.multivariant)),
             web.get(f"/playlist/{_C}/{_Q}.m3u8", lists.limited(playlists.media)),
             web.get(f"/cut/{_C}/{_Q}.ts", videos.limited(cuts.cut)),
+            web.get(f"/cut/{_C}/{_Q}.mp4", videos.limited(cuts.cut_as_mp4)),
             web.get(f"/preview/{_C}/{_Q}.mp4", videos.limited(cuts.preview)),
             web.get(f"/frame/{_C}/{_Q}.png", stills.limited(pictures.frame)),
             web.get(f"/waveform/{_C}/{_Q}.png", stills.limited(pictures.waveform)),

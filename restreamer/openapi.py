@@ -98,6 +98,14 @@ ROUTES: Mapping[str, Route] = {
         required=("type",),
         also=(404, 406),
     ),
+    "/cut/{channel}/{quality}.mp4": Route(
+        "getCutAsMp4",
+        "A range as one video in MP4; rough and fast of what was recorded as MP4 and MPEG-TS does not carry.",
+        {"video/mp4": _BYTES, "video/mp2t": _BYTES, "video/webm": _BYTES},
+        query=CUT_PARAMETERS,
+        required=("type",),
+        also=(404, 406),
+    ),
     "/preview/{channel}/{quality}.mp4": Route(
         "getPreview",
         "A transition between two ranges, with a second on each side, small.",

@@ -43,7 +43,7 @@ export function playlistUrl(channel, quality, start, end = null) {
 export function cutUrl(channel, quality, start, end, allowHoles = false) {
   const holes = allowHoles ? "true" : null;
   const range = { start: iso(start), end: iso(end), type: "smart", allow_holes: holes };
-  return `/cut/${part(channel)}/${part(quality)}.ts${query(range)}`;
+  return `/cut/${part(channel)}/${part(quality)}.mp4${query(range)}`;
 }
 
 /** The address of the frame on screen at a moment, made to fit into so many pixels. */

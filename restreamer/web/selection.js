@@ -102,7 +102,7 @@ export class Selection extends EventTarget {
     this.#say("The download has started.");
     const link = document.createElement("a");
     link.href = url;
-    link.download = `${channel}_${quality}_${spoken(this.#start).replace(/[: ]/g, "-")}.ts`;
+    link.download = `${channel}_${quality}_${spoken(this.#start).replace(/[: ]/g, "-")}.mp4`;
     link.click();
   }
 

@@ -23,8 +23,8 @@ from common.cutting import DEFAULT_SETTINGS, Made, Order, gather, make_archive, 
 from common.encoding import Container
 from common.ffmpeg import FfmpegError
 from common.ranges import UnreadableSegmentError
+from common.reading import CONTEXT
 from common.sidecar import FactsStore
-from common.smart import CONTEXT
 from common.waits import in_thread
 from marked import TICKS, SourceKind
 from seen import Seen, read

@@ -25,12 +25,14 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("coverage", "skew"),
     ("encoding", "levels", "nal", "ticks", "transitions"),
     ("codec_strings",),
-    ("avc", "facts", "full_cut", "picture_commands", "sound", "transport"),
+    ("av1", "avc", "facts", "picture_commands", "sound", "transport"),
+    ("full_cut",),
     ("alignment", "pes", "programme"),
     ("scan", "sound_track"),
     ("pieces",),
     ("blends", "crossfades"),
     ("blend_commands", "cuts", "splice"),
+    ("samples",),
     ("errors", "logs", "metrics", "waits"),
     (
         "db",
@@ -41,13 +43,16 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "frame_times",
         "media",
         "remux",
+        "sample_files",
         "store",
         "thumbnails",
         "web",
     ),
     ("clips", "missing", "options", "ranges", "recorder_state", "recording", "service", "sidecar", "verify"),
-    ("children", "encodings", "frames", "waveforms"),
+    ("children", "encodings", "frames", "reading", "waveforms"),
+    ("rough",),
     ("smart",),
+    ("sample_cuts",),
     ("full", "silences"),
     ("cutting",),
     ("preview",),
@@ -55,7 +60,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 PURE = {
     "dateutil", "segments", "coverage", "encoding", "levels", "nal", "codec_strings", "ticks", "transitions", "avc",
     "alignment", "facts", "full_cut", "picture_commands", "sound", "transport", "pes", "programme", "scan", "pieces",
-    "cuts", "splice", "blend_commands", "blends", "crossfades", "sound_track", "skew",
+    "cuts", "splice", "blend_commands", "blends", "crossfades", "sound_track", "av1", "samples", "skew",
 }  # fmt: skip
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 

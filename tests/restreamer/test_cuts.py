@@ -95,7 +95,7 @@ async def test_holes_are_refused_unless_they_are_allowed(url: URL, client: Clien
         ("cut/chan/source.ts", CUT | {"type": "smooth"}, 400),
         ("cut/chan/source.ts", {"type": "rough"}, 400),
         ("cut/.hidden/source.ts", CUT, 400),
-        ("cut/chan/source.mp4", CUT, 404),
+        ("cut/chan/source.mkv", CUT, 404),
     ],
 )
 async def test_wrong_cuts_are_refused(

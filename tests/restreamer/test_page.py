@@ -292,14 +292,14 @@ async def test_the_download_is_the_piece(page: Page, tower: Recorder, url: str) 
     link = page.locator("#download")
     await expect(link).to_have_attribute("href", re.compile("/cut/"))
     target = urlsplit(await link.get_attribute("href") or "")
-    assert target.path == "/cut/tower/source.ts"
+    assert target.path == "/cut/tower/source.mp4"
     assert parse_qs(target.query) == {"start": [iso(start)], "end": [iso(end)], "type": ["smart"]}
     async with page.expect_download() as coming:
         await link.click()
     download = await coming.value
     with av.open(await download.path()) as video:
         assert sum(1 for _ in video.decode(video=0)) == (end - start).total_seconds() * FRAME_RATE
-    assert download.suggested_filename.endswith(".ts")
+    assert download.suggested_filename.endswith(".mp4")
 
 
 async def test_typed_times_may_be_short(page: Page, tower: Recorder, url: str) -> None:

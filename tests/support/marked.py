@@ -204,7 +204,8 @@ def _video_options(kind: SourceKind) -> list[str]:
 def _codec_options(kind: SourceKind) -> list[str]:
     b_frames = ["-bf", str(kind.b_frames)]
     if kind.codec == "av1":
-        return ["-c:v", "libsvtav1", "-preset", "8", "-crf", "12", "-svtav1-params", "lp=2:log=0"]
+        parameters = f"lp=2:log=0:scd=0:irefresh-type={1 if kind.open_gop else 2}"
+        return ["-c:v", "libsvtav1", "-preset", "8", "-crf", "12", "-svtav1-params", parameters]
     if kind.codec == "hevc":
         parameters = f"log-level=error:scenecut=0:open-gop={int(kind.open_gop)}:b-adapt=0:pools=2"
         tag = ["-tag:v", "hvc1"] if kind.container == "fmp4" else []
