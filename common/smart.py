@@ -157,7 +157,10 @@ def _upcoming(reading: Reading, planned: SplicePlan) -> Iterator[Upcoming]:
             continue
         for numbers, part, following in zip(_ends(piece), (piece.head, piece.tail), (len(piece.whole), 0), strict=True):
             if part is not None:
-                yield Upcoming(copied, partial(_prepare_encode, reading, piece, numbers, part))
+                # what an end needs may lie in segments that go through whole
+                opened = min(numbers.start, piece.stretch.segment_of(part.opened))
+                prepare = partial(_prepare_encode, reading, piece, range(opened, numbers.stop), part)
+                yield Upcoming(copied, prepare)
                 copied = 0
             copied += following
 

@@ -176,6 +176,13 @@ async def test_ranges_are_joined_without_a_seam(folder: Path) -> None:
     assert_exact(await cut(source, *ranges), source, numbers, joins=2)
 
 
+async def test_a_group_of_pictures_may_last_for_many_segments(folder: Path) -> None:
+    """Where the pictures at the end need those of segments that go through whole, they are encoded from these."""
+    source = make_source(folder, SourceKind(b_frames=3, seconds=7, segment=1, gop=210, cut_at_keys=False))
+    start, end = source.start, second(source, 6.45)
+    assert_exact(await cut(source, (start, end)), source, source.between(start, end))
+
+
 def half_as_large(content: bytes) -> bytes:
     """Encode a segment again at half its size, its times as they were."""
     command = [
