@@ -76,6 +76,13 @@ class Piece:
         return encoded + len(self.copied) - len(self.skipped)
 
     @property
+    def needed(self) -> range:
+        """The pictures, in decode order, of which it is made: from the first to the last that is copied or decoded."""
+        parts = [range(part.opened, part.closed) for part in (self.head, self.tail) if part]
+        parts += [self.copied] if self.copied else []
+        return range(min(part.start for part in parts), max(part.stop for part in parts)) if parts else range(0)
+
+    @property
     def decoded(self) -> tuple[int, int]:
         """When its first and its last picture are decoded, on the clock of the video; without any, when it begins."""
         parts = [part.dts for part in (self.head, self.tail) if part]

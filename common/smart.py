@@ -77,9 +77,7 @@ def _check_alike(reading: Reading, planned: SplicePlan) -> None:
     for piece in pieces:
         if kinds(piece.stretch.programme) != kinds(planned.pieces[0].stretch.programme):
             raise CannotSpliceError("The sounds or the codec change within the video.")
-        for segment, scanned in zip(
-            piece.stretch.segments[piece.first :], piece.stretch.scans[piece.first :], strict=True
-        ):
+        for segment, scanned in _with_pictures(piece):
             parameters = scanned.head.parameters
             if parameters and parameters not in seen:
                 seen[parameters] = (segment, _picture_of(reading, segment))
@@ -90,6 +88,14 @@ def _check_alike(reading: Reading, planned: SplicePlan) -> None:
                 f"The picture changes from {first.width}x{first.height} to {found.width}x{found.height}, or what it is"
                 f" made of, at {format_utc(segment.start)}."
             )
+
+
+def _with_pictures(piece: Piece | Side) -> Iterator[tuple[Segment, Scan]]:
+    """Give the segments in which the pictures lie of which something is made; others around it may be anything."""
+    needed, stretch = piece.needed, piece.stretch
+    if needed:
+        numbers = slice(stretch.segment_of(needed.start), stretch.segment_of(needed.stop - 1) + 1)
+        yield from zip(stretch.segments[numbers], stretch.scans[numbers], strict=True)
 
 
 def _picture_of(reading: Reading, segment: Segment) -> VideoFormat:
