@@ -47,6 +47,9 @@ _TABLES_EVERY = TICKS // 2
 # a tick in so many, until all arrives as early as it should.
 _AT_FIRST = 500
 
+# So much sound from before a range is hardly heard, where that before it ends early; a gap were.
+_LONGEST_FILL = TICKS // 10
+
 # Before all that has a time: the rest of what began before.
 _FIRST = -(1 << 62)
 
@@ -424,11 +427,18 @@ def _ordered_like(stretch: Stretch, picture: bytes) -> bytes:
 
 
 def _first_due(stretch: Stretch, start: int, shift: int, track: _Track, sound: SoundTrack) -> int:
-    """Find the frame with which the sound of a part is to begin: where that before it ends, and never before zero."""
+    """Find the frame with which the sound of a part is to begin: where that before it ends, and never before zero.
+
+    Where that breaks off early, what is heard at the end of a hole fills the gap, but not what was cut away.
+    """
     longest = sound.frames[0].duration if sound.frames else Fraction(0)
     if track.resume is not None and track.resume[0] is stretch and abs(track.resume[1] - start) <= 2 * longest:
         return sound.first_from(Fraction(track.resume[1]))
-    due = max(Fraction(start + shift), longest / 2) if track.ends is None else Fraction(track.ends)
+    due = Fraction(start + shift)
+    if track.ends is None:
+        due = max(due, longest / 2)
+    elif track.ends > due - _LONGEST_FILL or start == stretch.first_pts(0):
+        due = Fraction(track.ends)
     return sound.first_from(due - shift)
 
 
@@ -436,8 +446,9 @@ def _fade(blend: Blend, track: _Track, form: str, ending: SoundTrack, beginning:
     """Plan a sound of a transition to go on from what is written of it."""
     first = _first_due(blend.stretch, blend.start, blend.shift, track, ending)
     begin = track.ends
-    if begin is None and first < len(ending.frames):
-        begin = ending.times[first] + blend.shift
+    if first < len(ending.frames):
+        own = ending.times[first] + blend.shift
+        begin = own if begin is None or begin < own - ending.frames[first].duration else begin
     after, span = blend.after, (blend.start + blend.shift, blend.end + blend.shift)
     second = beginning.first_from(Fraction((begin or 0) - after.shift))
     return plan_crossfade(form, (ending, first), (beginning, second), begin or 0, span)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,9 +28,10 @@ from common.sidecar import FactsStore
 from common.smart import splice
 from common.waits import in_thread
 from complaints import complaints
-from marked import SourceKind
+from marked import TICKS, SourceKind
 from seen import Seen, read, read_once
 from source import Source, make_source
+from ts_bytes import PACKET, packets, read_programmes
 
 NTSC, FAST_NTSC = Fraction(30_000, 1001), Fraction(60_000, 1001)
 
@@ -72,6 +74,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def second(source: Source, number: float) -> datetime:
     return source.start + timedelta(seconds=number)
+
+
+def spans(source: Source, *ranges: tuple[float, float]) -> list[tuple[datetime, datetime]]:
+    return [(second(source, start), second(source, end)) for start, end in ranges]
 
 
 async def cut(source: Source, *ranges: tuple[datetime, datetime], allow_holes: bool = False) -> bytes:
@@ -180,6 +186,29 @@ async def test_a_group_of_pictures_may_last_for_many_segments(folder: Path) -> N
     source = make_source(folder, SourceKind(b_frames=3, seconds=7, segment=1, gop=210, cut_at_keys=False))
     start, end = source.start, second(source, 6.45)
     assert_exact(await cut(source, (start, end)), source, source.between(start, end))
+
+
+def without_sound(content: bytes, first: int, last: int) -> bytes:
+    """Take so many PES of sound out of a segment, at its beginning and at its end."""
+    pid = next(stream.pid for stream in read_programmes(content)[0][1].streams if not stream.is_video)
+    starts = [packet.at for packet in packets(content) if packet.pid == pid and packet.start]
+    begin, end = starts[first], [*starts, len(content)][len(starts) - last]
+    kept = [content[p.at : p.at + PACKET] for p in packets(content) if p.pid != pid or begin <= p.at < end]
+    return b"".join(kept)
+
+
+async def test_sound_that_breaks_off_is_not_filled_up(folder: Path, tmp_path: Path) -> None:
+    """Where the sound of a range ends before its picture does, nothing from before the next range is heard."""
+    source = make_source(folder, SourceKind(seconds=8, skew=0.001)).copy(tmp_path)
+    source.change(1, partial(without_sound, first=0, last=20))
+    seen, reference = read(await cut(source, *spans(source, (0.5, 4.0), (6.5, 7.5)))), read_once(source.reference)
+    places = {stamp.hash: stamp.pts for stamp in reference.sounds[0].stamps}
+    heard = [(places[stamp.hash] - reference.pictures[0].pts) / TICKS for stamp in seen.sounds[0].stamps]
+    assert all(0.4 < time < 4.0 or 6.47 < time < 7.5 for time in heard)
+    shown = [(source.frames[number].pts - source.frames[0].pts) / TICKS for number in seen.numbers]
+    assert shown[-1] - heard[-1] == pytest.approx(
+        (seen.pictures[-1].pts - seen.sounds[0].stamps[-1].pts) / TICKS, abs=0.03
+    )
 
 
 def half_as_large(content: bytes) -> bytes:
