@@ -211,6 +211,19 @@ async def test_sound_that_breaks_off_is_not_filled_up(folder: Path, tmp_path: Pa
     )
 
 
+@pytest.mark.parametrize(("segment", "first", "last"), [(0, 4, 0), (3, 0, 4)], ids=["beginning", "end"])
+async def test_sound_is_where_the_recording_has_it(
+    folder: Path, tmp_path: Path, segment: int, first: int, last: int
+) -> None:
+    """A cut of all that is there passes, where the recording begins or ends with some frames without sound."""
+    source = make_source(folder, SourceKind(seconds=8, skew=0.001)).copy(tmp_path / "store")
+    source.change(segment, partial(without_sound, first=first, last=last))
+    order = Order(source.channel, source.quality, (VideoRange(source.start, source.end),))
+    gathered = await in_thread(gather, store := source.store, FactsStore(store), order)
+    made = await make_smart(gathered, order, Container.MPEGTS, tmp_path / "made")
+    assert made.kind is CutType.SMART
+
+
 def half_as_large(content: bytes) -> bytes:
     """Encode a segment again at half its size, its times as they were."""
     command = [get_ffmpeg_exe(), "-v", "error", "-copyts", "-f", "mpegts", "-i", "-", "-vf", "scale=160:90"]
