@@ -20,7 +20,7 @@ from common.dateutil import format_utc
 from common.encode_slots import encode_slot
 from common.encoding import EncodingError, VideoFormat, input_url, like_source
 from common.encodings import PATIENCE_SECONDS, Encoding, Encodings, Upcoming, once, running
-from common.ffmpeg import find_ffmpeg, stream
+from common.ffmpeg import FfmpegError, find_ffmpeg, stream
 from common.formats import Formats, read_formats
 from common.nal import free_parameter_set
 from common.pieces import CannotSpliceError, Encode, Piece
@@ -125,8 +125,8 @@ class _Making:
 async def splice(reading: Reading, planned: SplicePlan, progress: Done | None = None) -> AsyncGenerator[Packets, None]:
     """Make the video, in parts as they become ready.
 
-    Raises FfmpegError, UnreadableSegmentError or OSError, and CannotSpliceError if pictures turn out to be damaged or
-    were encoded otherwise than was asked for.
+    Raises FfmpegError, UnreadableSegmentError or OSError, and CannotSpliceError if pictures turn out to be damaged,
+    cannot be encoded or were encoded otherwise than was asked for.
     """
     splicer = Splicer(planned.pieces[0].stretch.programme, planned.lead)
     written, whole = 0, sum(piece.last - piece.first for piece in planned.pieces)
@@ -236,19 +236,33 @@ async def _apart(
     for part in parts:
         if part is None:
             continue
-        done = 0
-        async with aclosing(making.encodings.following()) as pictures:
-            async for picture in pictures:
-                unit = await in_thread(splicer.encoded, piece, part, done, picture)
-                done += 1
-                if part.alignment is not None and done > part.alignment.before:
+        async with aclosing(_numbered(making.encodings, len(part.pts))) as pictures:
+            async for index, picture in pictures:
+                unit = await in_thread(splicer.encoded, piece, part, index, picture)
+                if part.alignment is not None and index >= part.alignment.before:
                     # decoded among those that are copied
                     insort(units, unit, key=lambda each: each.time)
                 else:
                     yield await in_thread(_write_until, splicer, units, unit)
-        if done != len(part.pts):
-            raise CannotSpliceError("Near an end there are pictures that cannot be decoded.")
     yield await in_thread(_write_until, splicer, units, None)
+
+
+async def _numbered(encodings: Encodings, count: int) -> AsyncGenerator[tuple[int, bytes], None]:
+    """Number the pictures of the next encoding. Raises CannotSpliceError if they are not as many as they should be."""
+    done = 0
+    try:
+        async with aclosing(encodings.following()) as pictures:
+            async for picture in pictures:
+                if done == count:
+                    raise CannotSpliceError("Near a join there are more pictures than their times tell of.")
+                yield done, picture
+                done += 1
+    except FfmpegError as error:
+        if (error.exit_code or 0) > 0:  # it was not killed, and would say no again
+            raise CannotSpliceError("Pictures near a join cannot be encoded like their source.") from error
+        raise
+    if done < count:
+        raise CannotSpliceError("Near a join there are pictures that cannot be decoded.")
 
 
 def _write_until(splicer: Splicer, units: list[Unit], last: Unit | None) -> Packets:
@@ -309,14 +323,10 @@ async def _blend(making: _Making, blend: Blend) -> AsyncGenerator[tuple[Packets,
     sounds = [(pid, fade, await _faded(fade)) for pid, fade in fades]
     units = await in_thread(splicer.around, blend, before, sounds)
     yield splicer.tables(), 0
-    done = 0
-    async with aclosing(making.encodings.following()) as pictures:
-        async for picture in pictures:
-            unit = splicer.blended(blend, done, picture)
-            done += 1
+    async with aclosing(_numbered(making.encodings, blend.frames)) as pictures:
+        async for index, picture in pictures:
+            unit = splicer.blended(blend, index, picture)
             yield await in_thread(_write_until, splicer, units, unit), 0
-    if done != blend.frames:
-        raise CannotSpliceError("In a transition there are pictures that cannot be decoded.")
     yield await in_thread(_write_until, splicer, units, None), 0
 
 
