@@ -43,6 +43,9 @@ from common.transport import (
 # So often a decoder that has just come is told what there is.
 _TABLES_EVERY = TICKS // 2
 
+# At least so often does the clock come (ISO/IEC 13818-1 §2.7.2: every 100 ms).
+_CLOCK_EVERY = TICKS * 9 // 100
+
 # There is no time before the beginning in which what is due there could arrive. So the clock hardly moves at first, by
 # a tick in so many, until all arrives as early as it should.
 _AT_FIRST = 500
@@ -204,6 +207,7 @@ class Splicer:
     _tracks: dict[int, _Track] = field(default_factory=dict)
     _lag: int | None = None
     _tables_due: int = 0
+    _clock: int | None = None
     _aligner: Aligner | None = None
 
     def __post_init__(self) -> None:
@@ -223,6 +227,7 @@ class Splicer:
 
     def whole(self, piece: Piece, number: int, packets: Packets) -> Packets:
         """Retime a segment that goes through as it is; `packets` are written to."""
+        self._clock = None
         source = piece.stretch.scans[number].programme
         headers, pids = read_headers(packets), _pids(self.programme, source)
         for pid, new in pids.items():
@@ -400,11 +405,19 @@ class Splicer:
         if unit.pid != self.programme.pcr_pid or unit.pes.dts is None:
             return write_pes(unit.pid, unit.pes, self._counters, random_access=unit.entry)
         pcr = max(unit.pes.dts - self.lead, unit.pes.dts // _AT_FIRST)
-        packets = write_pes(unit.pid, unit.pes, self._counters, pcr=pcr, random_access=unit.entry)
-        if unit.time < self._tables_due:
-            return packets
-        self._tables_due = unit.time + _TABLES_EVERY
-        return np.concatenate([self.tables(), packets])
+        parts = list(self._clock_until(unit.pid, pcr))
+        if unit.time >= self._tables_due:
+            self._tables_due = unit.time + _TABLES_EVERY
+            parts.append(self.tables())
+        parts.append(write_pes(unit.pid, unit.pes, self._counters, pcr=pcr, random_access=unit.entry))
+        return np.concatenate(parts)
+
+    def _clock_until(self, pid: int, time: int) -> Iterator[Packets]:
+        """Let the clock come often enough before it says a time, where the pictures that carry it come too seldom."""
+        while self._clock is not None and self._clock + _CLOCK_EVERY < time:
+            self._clock += _CLOCK_EVERY
+            yield pcr_packet(pid, self._clock, self._counters)
+        self._clock = time
 
 
 def _ordered_like(stretch: Stretch, picture: bytes) -> bytes:

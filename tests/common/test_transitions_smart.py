@@ -39,6 +39,8 @@ KINDS = {
         seconds=8, fps=Fraction(60_000, 1001), tracks=2, rate=44_100, wraps=True
     ),
     "MPEG sound that runs ahead, timed ID3": SourceKind(seconds=8, sound="mp2", id3=True, skew=0.064),
+    "HEVC": SourceKind(seconds=8, codec="hevc", b_frames=3, open_gop=True),
+    "interlaced": SourceKind(seconds=8, fps=Fraction(25), interlaced=True),
     "AC-3, segments cut anywhere": SourceKind(seconds=8, sound="ac3", gop=70, cut_at_keys=False, b_frames=3),
 }
 
