@@ -211,7 +211,8 @@ class Splicer:
     _aligner: Aligner | None = None
 
     def __post_init__(self) -> None:
-        self.programme = replace(self.programme, pcr_pid=_main(self.programme).pid)
+        kept = tuple(stream for stream in self.programme.streams if not stream.sections)
+        self.programme = replace(self.programme, pcr_pid=_main(self.programme).pid, streams=kept)
 
     def tables(self) -> Packets:
         """Write what the video says of itself; it is due at every start of a segment."""

@@ -4,6 +4,7 @@ import random
 import subprocess
 from collections.abc import Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import datetime, timedelta
 from fractions import Fraction
 from functools import partial
@@ -31,7 +32,7 @@ from complaints import complaints
 from marked import TICKS, SourceKind
 from seen import Seen, read, read_once
 from source import Source, make_source
-from ts_bytes import PACKET, packets, read_programmes
+from ts_bytes import PACKET, Stream, Writer, packets, read_pes, read_programmes
 
 NTSC, FAST_NTSC = Fraction(30_000, 1001), Fraction(60_000, 1001)
 
@@ -222,6 +223,32 @@ async def test_sound_is_where_the_recording_has_it(
     gathered = await in_thread(gather, store := source.store, FactsStore(store), order)
     made = await make_smart(gathered, order, Container.MPEGTS, tmp_path / "made")
     assert made.kind is CutType.SMART
+
+
+def with_cues(content: bytes) -> bytes:
+    """Announce a stream of SCTE 35, and put a cue before each second picture."""
+    programme = read_programmes(content)[0][1]
+    pes = [pes for stream in programme.streams for pes in read_pes(content, {stream.pid})]
+    writer, cue = Writer(), bytes.fromhex("fc3011000000000000fffff0000000007a4fbfff")
+    writer.tables(replace(programme, streams=(*programme.streams, Stream(0x1F5, 0x86))))
+    for number, each in enumerate(sorted(pes, key=lambda pes: pes.dts or pes.pts or 0)):
+        writer.pes(each)
+        if number % 2:
+            writer.rest(0x1F5, b"\0" + cue, start=True)
+    return writer.take()
+
+
+async def test_cues_of_the_recordings_clock_are_left_out(folder: Path, tmp_path: Path) -> None:
+    """A stream of sections, which speak of times that are no longer these, is neither announced nor there."""
+    source = make_source(folder, SourceKind(seconds=8, skew=0.001)).copy(tmp_path)
+    for index in range(len(source.segments)):
+        source.change(index, with_cues)
+    ((start, end),) = spans(source, (0.5, 7.2))
+    made = await cut(source, (start, end))
+    assert_exact(made, source, source.between(start, end))
+    assert {packet.pid for packet in packets(made)} == {
+        packet.pid for packet in packets(source.reference.read_bytes())
+    } - {0x11}
 
 
 def half_as_large(content: bytes) -> bytes:
