@@ -251,6 +251,17 @@ async def test_cues_of_the_recordings_clock_are_left_out(folder: Path, tmp_path:
     } - {0x11}
 
 
+async def test_pictures_refreshed_bit_by_bit_are_cut(folder: Path, tmp_path: Path) -> None:
+    """Without any key frame a range is what its pictures show once they are whole."""
+    source = make_source(folder, SourceKind(seconds=7, refresh=True, gop=30, segment=1)).copy(tmp_path)
+    source.drop(0)
+    start, end = second(source, 4.3), second(source, 5.6)
+    assert_exact(await cut(source, (start, end)), source, source.between(start, end))
+    numbers = read(await cut(source, (source.start, end), allow_holes=True)).numbers
+    assert numbers == [*range(numbers[0], source.between(start, end)[-1] + 1)]
+    assert numbers[0] < 3 * 30
+
+
 def half_as_large(content: bytes) -> bytes:
     """Encode a segment again at half its size, its times as they were."""
     command = [get_ffmpeg_exe(), "-v", "error", "-copyts", "-f", "mpegts", "-i", "-", "-vf", "scale=160:90"]
