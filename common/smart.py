@@ -12,13 +12,13 @@ from typing import TypeVar
 
 import numpy as np
 
-from common.blend_commands import blend_command
+from common.blend_commands import blend_command, encode_command
 from common.blends import Blend, Side
 from common.crossfades import Crossfade, coded_rate, crossfade_command, kept_frames
 from common.cuts import SplicePlan, plan_splice
 from common.dateutil import format_utc
 from common.encode_slots import encode_slot
-from common.encoding import EncodingError, VideoFormat, input_url, like_source
+from common.encoding import EncodingError, VideoFormat, like_source
 from common.encodings import PATIENCE_SECONDS, Encoding, Encodings, Upcoming, once, running
 from common.ffmpeg import FfmpegError, find_ffmpeg, stream
 from common.formats import Formats, read_formats
@@ -282,11 +282,7 @@ def _prepare_encode(reading: Reading, piece: Piece, numbers: range, part: Encode
         raise EncodingError("There is no picture that can be decoded.")
     base = int(group.stretch.dts[part.opened])
     first, last = int(part.pts[0]) - base, int(part.pts[-1]) - base
-    command = [
-        *(find_ffmpeg(), "-copyts", "-f", "mpegts", "-i", input_url(0), "-map", "0:v:0"),
-        *("-vf", f"select=between(pts\\,{first}\\,{last})", *_like(picture, group), *_aligned(part)),
-        *("-f", "mpegts", "-muxdelay", "0", "-muxpreload", "0", "-mpegts_copyts", "1", "-flush_packets", "1", "pipe:1"),
-    ]
+    command = encode_command(find_ffmpeg(), first, last, [*_like(picture, group), *_aligned(part)])
     return Encoding(command, [content])
 
 
