@@ -7,7 +7,6 @@ from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime, timedelta
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -201,7 +200,7 @@ def without_sound(content: bytes, first: int, last: int) -> bytes:
 async def test_sound_that_breaks_off_is_not_filled_up(folder: Path, tmp_path: Path) -> None:
     """Where the sound of a range ends before its picture does, nothing from before the next range is heard."""
     source = make_source(folder, SourceKind(seconds=8, skew=0.001)).copy(tmp_path)
-    source.change(1, partial(without_sound, first=0, last=20))
+    source = source.record(1, without_sound(source.path(1).read_bytes(), 0, 20))
     seen, reference = read(await cut(source, *spans(source, (0.5, 4.0), (6.5, 7.5)))), read_once(source.reference)
     places = {stamp.hash: stamp.pts for stamp in reference.sounds[0].stamps}
     heard = [(places[stamp.hash] - reference.pictures[0].pts) / TICKS for stamp in seen.sounds[0].stamps]
@@ -218,7 +217,7 @@ async def test_sound_is_where_the_recording_has_it(
 ) -> None:
     """A cut of all that is there passes, where the recording begins or ends with some frames without sound."""
     source = make_source(folder, SourceKind(seconds=8, skew=0.001)).copy(tmp_path / "store")
-    source.change(segment, partial(without_sound, first=first, last=last))
+    source = source.record(segment, without_sound(source.path(segment).read_bytes(), first, last))
     order = Order(source.channel, source.quality, (VideoRange(source.start, source.end),))
     gathered = await in_thread(gather, store := source.store, FactsStore(store), order)
     made = await make_smart(gathered, order, Container.MPEGTS, tmp_path / "made")
@@ -242,7 +241,7 @@ async def test_cues_of_the_recordings_clock_are_left_out(folder: Path, tmp_path:
     """A stream of sections, which speak of times that are no longer these, is neither announced nor there."""
     source = make_source(folder, SourceKind(seconds=8, skew=0.001)).copy(tmp_path)
     for index in range(len(source.segments)):
-        source.change(index, with_cues)
+        source = source.record(index, with_cues(source.path(index).read_bytes()))
     ((start, end),) = spans(source, (0.5, 7.2))
     made = await cut(source, (start, end))
     assert_exact(made, source, source.between(start, end))
@@ -290,7 +289,7 @@ async def test_what_cannot_be_joined_by_copying_is_encoded(folder: Path, tmp_pat
 async def test_what_changes_beside_a_range_is_no_harm(folder: Path, tmp_path: Path) -> None:
     """Pictures of another size, in the segment behind the last one of a range, do not keep it from being copied."""
     source = make_source(folder, SourceKind(seconds=8)).copy(tmp_path / "changed")
-    source.change(3, half_as_large)
+    source = source.record(3, half_as_large(source.path(3).read_bytes()))
     start, end = second(source, 1.3), second(source, 5.9)
     assert_exact(await cut(source, (start, end)), source, source.between(start, end))
 
