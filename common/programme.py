@@ -74,6 +74,10 @@ class Programme:
         """The first picture."""
         return next((stream for stream in self.streams if stream.video), None)
 
+    def stream(self, pid: int) -> Elementary:
+        """The stream with a PID."""
+        return next(stream for stream in self.streams if stream.pid == pid)
+
     @property
     def audio(self) -> tuple[Elementary, ...]:
         """All sounds, in their order."""

@@ -158,7 +158,7 @@ def decodable(group: Group, part: Encode) -> Packets:
     pictures[part.opened] = replace(first, payload=with_known_parameters(group, part.opened, known, first.payload))
     base = int(group.stretch.dts[part.opened])
     codes = [
-        write_pes(video.pid, _moved(pictures[index], -base), counters, pcr=int(group.stretch.dts[index]) - base)
+        write_pes(video.pid, pictures[index].moved(-base), counters, pcr=int(group.stretch.dts[index]) - base)
         for index in range(part.opened, part.closed)
     ]
     return np.concatenate([programme_packets(alone), *codes])
@@ -174,12 +174,6 @@ def with_known_parameters(group: Group, index: int, known: Picture, payload: byt
     found = (read_picture(video.video, picture).parameters for picture in earlier)
     heads = (scan.head.parameters for scan in group.stretch.scans[group.numbers.start :: -1])
     return with_parameters(video.video, payload, next(filter(None, chain(found, heads)), b""))
-
-
-def _moved(pes: Pes, by: int) -> Pes:
-    if pes.pts is None or pes.dts is None:
-        return pes
-    return replace(pes, pts=pes.pts + by, dts=pes.dts + by)
 
 
 @dataclass(slots=True)
@@ -279,7 +273,7 @@ class Splicer:
         roles, ours = _roles(piece.stretch.programme), _roles(self.programme)
         units = self._pictures(piece, group)
         for role, pid in roles.items():
-            stream = _stream(piece.stretch.programme, pid)
+            stream = piece.stretch.programme.stream(pid)
             if role not in ours or role == _VIDEO:
                 continue
             if stream.audio:
@@ -299,7 +293,7 @@ class Splicer:
         if indices and indices[0] != piece.copied.start and (rest := group.carried()):
             units.append(Unit(_FIRST, pid, Pes(0, 0, None, None, rest)))
         for index in indices:
-            pes = _moved(pictures[index], piece.shift)
+            pes = pictures[index].moved(piece.shift)
             known = read_picture(video.video, pes.payload)
             if index == piece.copied.start:
                 pes = replace(pes, payload=self._beginning(piece, group, known, pes.payload))
@@ -472,7 +466,7 @@ def _others(piece: Part, found: Iterable[Pes], pid: int) -> Iterator[Unit]:
     """Keep of a stream that is neither picture nor sound what belongs to the time of the piece."""
     for pes in found:
         if pes.pts is not None and piece.start <= pes.pts < piece.end:
-            yield Unit(pes.pts + piece.shift, pid, _moved(pes, piece.shift))
+            yield Unit(pes.pts + piece.shift, pid, pes.moved(piece.shift))
 
 
 # Which stream is which ---------------------------------------------------------------------------------------------
@@ -502,7 +496,3 @@ def _pids(ours: Programme, theirs: Programme) -> dict[int, int]:
     """Tell which PID of ours each stream has the role of; those without one are left out."""
     roles = _roles(ours)
     return {pid: roles[role] for role, pid in _roles(theirs).items() if role in roles}
-
-
-def _stream(programme: Programme, pid: int) -> Elementary:
-    return next(stream for stream in programme.streams if stream.pid == pid)
