@@ -27,7 +27,7 @@ from common.pieces import CannotSpliceError, Encode, Piece
 from common.ranges import Range, UnreadableSegmentError, check_start
 from common.reading import Reading
 from common.samples import check_samples, is_sampled
-from common.scan import Stretch, kinds
+from common.scan import Scan, Stretch, kinds
 from common.segments import Segment
 from common.splice import Group, Splicer, Unit, decodable
 from common.ticks import TICKS, steady_rate
