@@ -1,4 +1,4 @@
-"""Commands that make the pictures of a transition: as they go into a cut to the frame, and as a quick preview."""
+"""Commands that make pictures for a cut to the frame, those of transitions among them; and quick previews of these."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -27,15 +27,29 @@ _PREVIEW_SOUND_RATE: Final = 48_000
 # For a cut ------------------------------------------------------------------------------------------------------------
 
 
+def encode_command(program: str, first: int, last: int, like: Sequence[str]) -> list[str]:
+    """The command of which the pictures come again that are shown from tick `first` to `last` of its input, in MPEG-TS.
+
+    The input is what `common.splice.decodable` gives, `like` the arguments of an encoder as `like_source` gives them.
+    """
+    source = ffmpeg.input(input_url(0), format="mpegts")
+    return _coded(program, source["v:0"].filter("select", f"between(pts,{first},{last})"), like)
+
+
 def blend_command(program: str, blend: Blend, pixel_format: str, like: Sequence[str]) -> list[str]:
     """The command of which a transition's pictures come, coded like their source, in MPEG-TS.
 
-    Its inputs are what `common.splice.decodable` gives of each side. `pixel_format` is that of both sides, `like` the
-    arguments of an encoder as `like_source` gives them.
+    Its inputs are what `common.splice.decodable` gives of each side. `pixel_format` is that of both sides, `like` is as
+    for `encode_command`.
     """
     sides = [_side(number, side, blend.rate) for number, side in enumerate(blend.sides)]
     # xfade may have chosen another format
     made = _crossed(sides, blend.transition, blend.frames / blend.rate).filter("format", pixel_format)
+    return _coded(program, made, like)
+
+
+def _coded(program: str, made: _Stream, like: Sequence[str]) -> list[str]:
+    """Let pictures come out one by one as soon as they are coded."""
     options = {"f": "mpegts", "muxdelay": 0, "muxpreload": 0, "flush_packets": 1}
     plain: list[str] = ffmpeg.output(made, "pipe:1", **options).compile(cmd=program)
     return [program, "-copyts", *plain[1:-1], *like, plain[-1]]

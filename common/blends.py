@@ -39,6 +39,11 @@ class Side:
     last: int
     shift: int = 0
 
+    @property
+    def needed(self) -> range:
+        """The pictures, in decode order, that a decoder goes through."""
+        return range(self.pictures.opened, self.pictures.closed)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Blend:

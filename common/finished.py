@@ -155,22 +155,21 @@ def _read_piece(packets: Packets, place: int, streams: dict[int, _Gathered], cou
     """Read the times of a piece of the file, and check its counters."""
     words = np.ascontiguousarray(packets[:, :4]).view(">u4").ravel().astype(np.uint32)
     pids = words >> 8 & 0x1FFF
-    counted = words & 0x10 != 0
     for pid in np.flatnonzero(np.bincount(pids, minlength=1 << 13)).tolist():
         of_pid = pids == pid
         if pid != _NOTHING_PID:
-            _check_counters(pid, words[of_pid & counted] & 0x0F, counters)
+            _check_counters(pid, words[of_pid], counters)
         if pid in streams:
             rows = np.flatnonzero(of_pid & (words & 0x400000 != 0))
             _gather(streams[pid], packets[rows], pid, place + rows * PACKET_BYTES)
 
 
-def _check_counters(pid: int, found: NDArray[np.uint32], counters: dict[int, int]) -> None:
-    if not len(found):
-        return
-    before = counters.get(pid, int(found[0]) + 15)
+def _check_counters(pid: int, words: NDArray[np.uint32], counters: dict[int, int]) -> None:
+    """Check that the counter goes on by one with each packet that carries something, and else stands still."""
+    counted, found = words >> 4 & 1, words & 0x0F
+    before = counters.get(pid, int(found[0]) + 16 - int(counted[0]))
     steps = np.diff(found, prepend=np.uint32(before & 0x0F)) & 0x0F
-    if bool((steps != 1).any()):
+    if bool((steps != counted).any()):
         raise UnsoundError(f"Packets of the stream {pid:#x} are missing or there twice.")
     counters[pid] = int(found[-1])
 

@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import av
 from av.audio.stream import AudioStream
+from av.codec.context import Flags
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -50,7 +51,11 @@ def read_formats(content: bytes, rate: Fraction | None, form: Form = "mpegts") -
 
 
 def _first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame | None:
-    """Decode until there is a picture: a segment may begin with some that need what came before."""
+    """Decode until there is a picture: a segment may begin with some that need what came before.
+
+    It need not be whole, as where pictures are refreshed bit by bit.
+    """
+    stream.codec_context.flags |= Flags.output_corrupt
     for packet in container.demux(stream):
         with suppress(av.InvalidDataError):
             for frame in packet.decode():

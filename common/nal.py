@@ -51,13 +51,20 @@ class Picture:
     """A coded picture; `parameters` are the parameter sets that come with it, start codes included.
 
     `leading`: it is shown before the entry that it follows and needs what came before that (H.265 RASL). `slice`: the
-    first bytes of its first slice, of H.264.
+    first bytes of its first slice, of H.264. `refreshed`: a decoder that begins with it shows whole pictures after so
+    many that others refer to, in H.264 that is refreshed bit by bit.
     """
 
     entry: Entry
     parameters: bytes
     leading: bool = False
     slice: bytes = field(default=b"", compare=False, repr=False)
+    refreshed: int | None = None
+
+    @property
+    def reference(self) -> bool:
+        """Whether others may refer to it, of H.264."""
+        return bool(self.slice and self.slice[0] >> 5 & 3)
 
 
 def units(data: bytes) -> Iterator[bytes]:
@@ -84,30 +91,30 @@ def read_picture(codec: str, data: bytes) -> Picture:
 
 
 def _avc_picture(data: bytes) -> Picture:
-    parameters, recovers = [], False
+    parameters, recovers = list[bytes](), None
     for unit in units(data):
         kind = unit[0] & 0x1F
         if kind in {_AVC_SPS, _AVC_PPS}:
             parameters.append(_ZERO + _START_CODE + unit)
         elif kind == _AVC_SEI:
-            recovers = recovers or _recovers_at_once(unit)
+            recovers = _recovery(unit) if recovers is None else recovers
         elif kind in _AVC_SLICES:
-            entry = Entry.CLOSED if kind == _AVC_IDR else Entry.OPEN if recovers else Entry.NONE
-            return Picture(entry, b"".join(parameters), slice=unit[:_SLICE_BYTES])
+            entry = Entry.CLOSED if kind == _AVC_IDR else Entry.OPEN if recovers == 0 else Entry.NONE
+            return Picture(entry, b"".join(parameters), slice=unit[:_SLICE_BYTES], refreshed=recovers)
     return Picture(Entry.NONE, b"".join(parameters))
 
 
-def _recovers_at_once(sei: bytes) -> bool:
-    """Tell whether supplemental information marks a point at which decoding can begin (H.264 §D.1.8)."""
+def _recovery(sei: bytes) -> int | None:
+    """Give recovery_frame_cnt where supplemental information marks a point to begin with (H.264 §D.1.8)."""
     content = unescape(sei[1:])
     at = 0
     while at + 2 < len(content):
         kind, at = _sei_number(content, at)
         size, at = _sei_number(content, at)
         if kind == _RECOVERY_POINT and size:
-            return content[at] & 0x80 != 0  # recovery_frame_cnt is 0
+            return _first_number(content[at : at + size])
         at += size
-    return False
+    return None
 
 
 def _sei_number(content: bytes, at: int) -> tuple[int, int]:

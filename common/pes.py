@@ -4,7 +4,7 @@ For the few segments at the ends of a cut, in which something changes; what does
 """
 
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,12 @@ class Pes:
     dts: int | None
     payload: bytes
     missing: int = 0
+
+    def moved(self, by: int) -> "Pes":
+        """Give it so many ticks later."""
+        if self.pts is None or self.dts is None:
+            return self
+        return replace(self, pts=self.pts + by, dts=self.dts + by)
 
 
 def read_pes(packets: Packets, headers: Headers, pid: int) -> list[Pes]:

@@ -76,6 +76,13 @@ class Piece:
         return encoded + len(self.copied) - len(self.skipped)
 
     @property
+    def needed(self) -> range:
+        """The pictures, in decode order, of which it is made: from the first to the last that is copied or decoded."""
+        parts = [range(part.opened, part.closed) for part in (self.head, self.tail) if part]
+        parts += [self.copied] if self.copied else []
+        return range(min(part.start for part in parts), max(part.stop for part in parts)) if parts else range(0)
+
+    @property
     def decoded(self) -> tuple[int, int]:
         """When its first and its last picture are decoded, on the clock of the video; without any, when it begins."""
         parts = [part.dts for part in (self.head, self.tail) if part]
@@ -107,8 +114,7 @@ def plan_piece(stretch: Stretch, low: int, high: int, pictures_of: PicturesOf, *
     if stretch.programme.video is None:
         return _sound_piece(stretch, low, high)
     picture_of = _pictures(stretch, pictures_of)
-    entry_of = _entries(stretch, picture_of)
-    found = _shown(stretch, low, high, entry_of)
+    found = _shown(stretch, low, high, picture_of)
     if found is None:
         return None
     shown, opened = found
@@ -120,7 +126,7 @@ def plan_piece(stretch: Stretch, low: int, high: int, pictures_of: PicturesOf, *
         return _put_together(stretch, shown, encode, range(0), None)
     head = _head(stretch, shown, opened, key, _alignment(stretch, shown, key, picture_of))
     stop = _copied_until(stretch, shown, key)
-    return _put_together(stretch, shown, head, range(key, stop), _tail(stretch, shown, key, stop, entry_of))
+    return _put_together(stretch, shown, head, range(key, stop), _tail(stretch, shown, key, stop, picture_of))
 
 
 def plan_decoded(stretch: Stretch, low: int, high: int, pictures_of: PicturesOf) -> Piece | None:
@@ -132,7 +138,7 @@ def plan_decoded(stretch: Stretch, low: int, high: int, pictures_of: PicturesOf)
         piece = _sound_piece(stretch, low, high)
         return None if piece is None else replace(piece, whole=range(piece.first, piece.last))
     picture_of = _pictures(stretch, pictures_of)
-    found = _shown(stretch, low, high, _entries(stretch, picture_of))
+    found = _shown(stretch, low, high, picture_of)
     if found is None:
         return None
     piece = _put_together(stretch, found[0], _all(stretch, *found), range(0), None)
@@ -150,16 +156,16 @@ def _segment_with_parameters(stretch: Stretch, index: int, picture_of: Callable[
 
 
 def _shown(
-    stretch: Stretch, low: int, high: int, entry_of: Callable[[int], Entry]
+    stretch: Stretch, low: int, high: int, picture_of: Callable[[int], Picture]
 ) -> tuple[NDArray[np.intp], int] | None:
     """Find the pictures that are shown in an interval and can be decoded, and the one to begin with."""
     if stretch.breaks is not None:
         high = min(high, stretch.breaks)
     shown = np.flatnonzero((stretch.pts >= low) & (stretch.pts < high))
-    opened = _entry_before(stretch, shown, entry_of) if len(shown) else None
+    opened = _entry_before(stretch, shown, picture_of) if len(shown) else None
     if len(shown) and opened is None:
-        opened = next((at for at in range(int(shown[0]), len(stretch.pts)) if entry_of(at) is not Entry.NONE), None)
-        low = high if opened is None else int(stretch.pts[opened])
+        opened, first = _entry_after(stretch, int(shown[0]), picture_of)
+        low = high if opened is None else int(stretch.pts[first])
         shown = np.flatnonzero((stretch.pts >= low) & (stretch.pts < high))
     return (shown, opened) if len(shown) and opened is not None else None
 
@@ -176,7 +182,7 @@ def plan_encode(stretch: Stretch, shown: NDArray[np.intp], pictures_of: Pictures
 
     `dts` are the times at which they are shown.
     """
-    opened = _entry_before(stretch, shown, _entries(stretch, _pictures(stretch, pictures_of)))
+    opened = _entry_before(stretch, shown, _pictures(stretch, pictures_of))
     times = np.sort(stretch.pts[shown])
     return None if opened is None else Encode(times, times, opened, int(shown.max()) + 1)
 
@@ -191,32 +197,47 @@ def segments_around(stretch: Stretch, opened: int, shown: NDArray[np.intp]) -> t
 
 
 def _pictures(stretch: Stretch, pictures_of: PicturesOf) -> Callable[[int], Picture]:
+    """Give pictures by their index; a decoder can begin with one only if the parameters that hold for it are known."""
     pictures = cache(lambda number: pictures_of(stretch, number))
 
-    def picture_of(index: int) -> Picture:
+    def coded(index: int) -> Picture:
         number = stretch.segment_of(index)
         return pictures(number)[index - stretch.bounds[number]]
+
+    def picture_of(index: int) -> Picture:
+        picture = coded(index)
+        begins = picture.entry is not Entry.NONE or picture.refreshed is not None
+        if not begins or _codec(stretch) not in _TOLD_APART or _parameters(stretch, index, coded):
+            return picture
+        return replace(picture, entry=Entry.NONE, refreshed=None)
 
     return picture_of
 
 
-def _entries(stretch: Stretch, picture_of: Callable[[int], Picture]) -> Callable[[int], Entry]:
-    """Tell with which pictures a decoder can begin: the parameters that hold for them must be known, too."""
-
-    def entry_of(index: int) -> Entry:
-        entry = picture_of(index).entry
-        if entry is Entry.NONE or _codec(stretch) not in _TOLD_APART:
-            return entry
-        return entry if _parameters(stretch, index, picture_of) else Entry.NONE
-
-    return entry_of
-
-
-def _entry_before(stretch: Stretch, shown: NDArray[np.intp], entry_of: Callable[[int], Entry]) -> int | None:
+def _entry_before(stretch: Stretch, shown: NDArray[np.intp], picture_of: Callable[[int], Picture]) -> int | None:
     """Find the last picture with which a decoder can begin to get to all that is shown."""
-    first = int(stretch.pts[shown].min())
-    candidates = range(int(shown.min()), -1, -1)
-    return next((at for at in candidates if stretch.pts[at] <= first and entry_of(at) is not Entry.NONE), None)
+    first, references = int(stretch.pts[shown].min()), 0
+    for at in range(int(shown.min()), -1, -1):
+        picture = picture_of(at)
+        whole = picture.entry is not Entry.NONE or (picture.refreshed is not None and picture.refreshed <= references)
+        if whole and stretch.pts[at] <= first:
+            return at
+        references += picture.reference
+    return None
+
+
+def _entry_after(stretch: Stretch, begin: int, picture_of: Callable[[int], Picture]) -> tuple[int | None, int]:
+    """Find the next picture with which a decoder can begin, and the first that it shows whole."""
+    refreshing: int | None = None
+    missing = 0
+    for at in range(begin, len(stretch.pts)):
+        picture = picture_of(at)
+        if picture.entry is not Entry.NONE or (refreshing is not None and missing <= 0):
+            return (at if refreshing is None or picture.entry is not Entry.NONE else refreshing), at
+        if refreshing is None and picture.refreshed is not None:
+            refreshing, missing = at, picture.refreshed
+        missing -= picture.reference
+    return None, begin
 
 
 def _first_copied(
@@ -224,13 +245,12 @@ def _first_copied(
 ) -> int | None:
     """Find the picture with which copying can begin, best one of which nobody can tell that it was not the first."""
     possible: int | None = None
-    entry_of = _entries(stretch, picture_of)
     first = int(stretch.pts[shown].min())
     wanted = set(shown.tolist())
     for at in range(opened, int(shown.max()) + 1):
         if stretch.dts[at] - first > _LONGEST_ENCODE:
             break
-        entry = entry_of(at) if at in wanted else Entry.NONE
+        entry = picture_of(at).entry if at in wanted else Entry.NONE
         # of HEVC a decoder can be told that a sequence has ended before it
         if entry is Entry.CLOSED or (entry is Entry.OPEN and _codec(stretch) == "hevc"):
             return at
@@ -323,13 +343,13 @@ def _copied_until(stretch: Stretch, shown: NDArray[np.intp], key: int) -> int:
 
 
 def _tail(
-    stretch: Stretch, shown: NDArray[np.intp], key: int, stop: int, entry_of: Callable[[int], Entry]
+    stretch: Stretch, shown: NDArray[np.intp], key: int, stop: int, picture_of: Callable[[int], Picture]
 ) -> Encode | None:
     left = shown[(shown >= stop) & (stretch.pts[shown] >= stretch.pts[key])]
     if not len(left):
         return None
     times = np.sort(stretch.pts[left])
-    opened = _entry_before(stretch, left, entry_of)
+    opened = _entry_before(stretch, left, picture_of)
     # as many are decoded from there on as are shown, each before it is shown
     dts = np.sort(stretch.dts[stop : stop + len(left)])
     return Encode(times, dts, key if opened is None else opened, int(left.max()) + 1)

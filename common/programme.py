@@ -19,6 +19,9 @@ _NO_PCR = 0x1FFF
 _VIDEO_TYPES = {0x01: "mpeg1video", 0x02: "mpeg2video", 0x1B: "h264", 0x24: "hevc"}
 _AUDIO_TYPES = {0x03: "mpeg", 0x04: "mpeg", 0x0F: "adts", 0x11: "latm", 0x81: "ac3", 0x87: "eac3"}
 
+# Streams of sections in place of PES: private ones, DSM-CC's, and the cues for advertisements of SCTE 35.
+_SECTION_TYPES = frozenset({0x05, *range(0x0A, 0x0E), 0x14, *range(0x16, 0x1A), 0x86})
+
 # In streams of private data a descriptor tells what it is (ETSI EN 300 468 annex D).
 _PRIVATE_TYPE = 0x06
 _AUDIO_DESCRIPTORS = {0x6A: "ac3", 0x7A: "eac3"}
@@ -44,6 +47,11 @@ class Elementary:
             return next((_AUDIO_DESCRIPTORS[tag] for tag in self._tags() if tag in _AUDIO_DESCRIPTORS), "")
         return _AUDIO_TYPES.get(self.stream_type, "")
 
+    @property
+    def sections(self) -> bool:
+        """Whether it carries sections, whose times a cut knows nothing of."""
+        return self.stream_type in _SECTION_TYPES
+
     def _tags(self) -> Iterator[int]:
         at = 0
         while at + 1 < len(self.descriptors):
@@ -66,6 +74,10 @@ class Programme:
         """The first picture."""
         return next((stream for stream in self.streams if stream.video), None)
 
+    def stream(self, pid: int) -> Elementary:
+        """The stream with a PID."""
+        return next(stream for stream in self.streams if stream.pid == pid)
+
     @property
     def audio(self) -> tuple[Elementary, ...]:
         """All sounds, in their order."""
@@ -73,8 +85,9 @@ class Programme:
 
     @property
     def other(self) -> tuple[Elementary, ...]:
-        """What is neither picture nor sound (timed ID3, say), and any second picture."""
-        return tuple(stream for stream in self.streams if stream is not self.video and not stream.audio)
+        """What is neither picture nor sound (timed ID3, say), and any second picture; without streams of sections."""
+        known = (stream for stream in self.streams if stream is not self.video and not stream.audio)
+        return tuple(stream for stream in known if not stream.sections)
 
 
 def read_programme(packets: Packets, headers: Headers) -> Programme:

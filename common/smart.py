@@ -12,22 +12,22 @@ from typing import TypeVar
 
 import numpy as np
 
-from common.blend_commands import blend_command
+from common.blend_commands import blend_command, encode_command
 from common.blends import Blend, Side
 from common.crossfades import Crossfade, coded_rate, crossfade_command, kept_frames
 from common.cuts import SplicePlan, plan_splice
 from common.dateutil import format_utc
 from common.encode_slots import encode_slot
-from common.encoding import EncodingError, VideoFormat, input_url, like_source
+from common.encoding import EncodingError, VideoFormat, like_source
 from common.encodings import PATIENCE_SECONDS, Encoding, Encodings, Upcoming, once, running
-from common.ffmpeg import find_ffmpeg, stream
+from common.ffmpeg import FfmpegError, find_ffmpeg, stream
 from common.formats import Formats, read_formats
 from common.nal import free_parameter_set
 from common.pieces import CannotSpliceError, Encode, Piece
 from common.ranges import Range, UnreadableSegmentError, check_start
 from common.reading import Reading
 from common.samples import check_samples, is_sampled
-from common.scan import Stretch, kinds
+from common.scan import Scan, Stretch, kinds
 from common.segments import Segment
 from common.splice import Group, Splicer, Unit, decodable
 from common.ticks import TICKS, steady_rate
@@ -77,9 +77,7 @@ def _check_alike(reading: Reading, planned: SplicePlan) -> None:
     for piece in pieces:
         if kinds(piece.stretch.programme) != kinds(planned.pieces[0].stretch.programme):
             raise CannotSpliceError("The sounds or the codec change within the video.")
-        for segment, scanned in zip(
-            piece.stretch.segments[piece.first :], piece.stretch.scans[piece.first :], strict=True
-        ):
+        for segment, scanned in _with_pictures(piece):
             parameters = scanned.head.parameters
             if parameters and parameters not in seen:
                 seen[parameters] = (segment, _picture_of(reading, segment))
@@ -90,6 +88,14 @@ def _check_alike(reading: Reading, planned: SplicePlan) -> None:
                 f"The picture changes from {first.width}x{first.height} to {found.width}x{found.height}, or what it is"
                 f" made of, at {format_utc(segment.start)}."
             )
+
+
+def _with_pictures(piece: Piece | Side) -> Iterator[tuple[Segment, Scan]]:
+    """Give the segments in which the pictures lie of which something is made; others around it may be anything."""
+    needed, stretch = piece.needed, piece.stretch
+    if needed:
+        numbers = slice(stretch.segment_of(needed.start), stretch.segment_of(needed.stop - 1) + 1)
+        yield from zip(stretch.segments[numbers], stretch.scans[numbers], strict=True)
 
 
 def _picture_of(reading: Reading, segment: Segment) -> VideoFormat:
@@ -119,8 +125,8 @@ class _Making:
 async def splice(reading: Reading, planned: SplicePlan, progress: Done | None = None) -> AsyncGenerator[Packets, None]:
     """Make the video, in parts as they become ready.
 
-    Raises FfmpegError, UnreadableSegmentError or OSError, and CannotSpliceError if pictures turn out to be damaged or
-    were encoded otherwise than was asked for.
+    Raises FfmpegError, UnreadableSegmentError or OSError, and CannotSpliceError if pictures turn out to be damaged,
+    cannot be encoded or were encoded otherwise than was asked for.
     """
     splicer = Splicer(planned.pieces[0].stretch.programme, planned.lead)
     written, whole = 0, sum(piece.last - piece.first for piece in planned.pieces)
@@ -157,7 +163,10 @@ def _upcoming(reading: Reading, planned: SplicePlan) -> Iterator[Upcoming]:
             continue
         for numbers, part, following in zip(_ends(piece), (piece.head, piece.tail), (len(piece.whole), 0), strict=True):
             if part is not None:
-                yield Upcoming(copied, partial(_prepare_encode, reading, piece, numbers, part))
+                # what an end needs may lie in segments that go through whole
+                opened = min(numbers.start, piece.stretch.segment_of(part.opened))
+                prepare = partial(_prepare_encode, reading, piece, range(opened, numbers.stop), part)
+                yield Upcoming(copied, prepare)
                 copied = 0
             copied += following
 
@@ -227,19 +236,33 @@ async def _apart(
     for part in parts:
         if part is None:
             continue
-        done = 0
-        async with aclosing(making.encodings.following()) as pictures:
-            async for picture in pictures:
-                unit = await in_thread(splicer.encoded, piece, part, done, picture)
-                done += 1
-                if part.alignment is not None and done > part.alignment.before:
+        async with aclosing(_numbered(making.encodings, len(part.pts))) as pictures:
+            async for index, picture in pictures:
+                unit = await in_thread(splicer.encoded, piece, part, index, picture)
+                if part.alignment is not None and index >= part.alignment.before:
                     # decoded among those that are copied
                     insort(units, unit, key=lambda each: each.time)
                 else:
                     yield await in_thread(_write_until, splicer, units, unit)
-        if done != len(part.pts):
-            raise CannotSpliceError("Near an end there are pictures that cannot be decoded.")
     yield await in_thread(_write_until, splicer, units, None)
+
+
+async def _numbered(encodings: Encodings, count: int) -> AsyncGenerator[tuple[int, bytes], None]:
+    """Number the pictures of the next encoding. Raises CannotSpliceError if they are not as many as they should be."""
+    done = 0
+    try:
+        async with aclosing(encodings.following()) as pictures:
+            async for picture in pictures:
+                if done == count:
+                    raise CannotSpliceError("Near a join there are more pictures than their times tell of.")
+                yield done, picture
+                done += 1
+    except FfmpegError as error:
+        if (error.exit_code or 0) > 0:  # it was not killed, and would say no again
+            raise CannotSpliceError("Pictures near a join cannot be encoded like their source.") from error
+        raise
+    if done < count:
+        raise CannotSpliceError("Near a join there are pictures that cannot be decoded.")
 
 
 def _write_until(splicer: Splicer, units: list[Unit], last: Unit | None) -> Packets:
@@ -259,11 +282,7 @@ def _prepare_encode(reading: Reading, piece: Piece, numbers: range, part: Encode
         raise EncodingError("There is no picture that can be decoded.")
     base = int(group.stretch.dts[part.opened])
     first, last = int(part.pts[0]) - base, int(part.pts[-1]) - base
-    command = [
-        *(find_ffmpeg(), "-copyts", "-f", "mpegts", "-i", input_url(0), "-map", "0:v:0"),
-        *("-vf", f"select=between(pts\\,{first}\\,{last})", *_like(picture, group), *_aligned(part)),
-        *("-f", "mpegts", "-muxdelay", "0", "-muxpreload", "0", "-mpegts_copyts", "1", "-flush_packets", "1", "pipe:1"),
-    ]
+    command = encode_command(find_ffmpeg(), first, last, [*_like(picture, group), *_aligned(part)])
     return Encoding(command, [content])
 
 
@@ -300,14 +319,10 @@ async def _blend(making: _Making, blend: Blend) -> AsyncGenerator[tuple[Packets,
     sounds = [(pid, fade, await _faded(fade)) for pid, fade in fades]
     units = await in_thread(splicer.around, blend, before, sounds)
     yield splicer.tables(), 0
-    done = 0
-    async with aclosing(making.encodings.following()) as pictures:
-        async for picture in pictures:
-            unit = splicer.blended(blend, done, picture)
-            done += 1
+    async with aclosing(_numbered(making.encodings, blend.frames)) as pictures:
+        async for index, picture in pictures:
+            unit = splicer.blended(blend, index, picture)
             yield await in_thread(_write_until, splicer, units, unit), 0
-    if done != blend.frames:
-        raise CannotSpliceError("In a transition there are pictures that cannot be decoded.")
     yield await in_thread(_write_until, splicer, units, None), 0
 
 

@@ -43,9 +43,15 @@ from common.transport import (
 # So often a decoder that has just come is told what there is.
 _TABLES_EVERY = TICKS // 2
 
+# At least so often does the clock come (ISO/IEC 13818-1 §2.7.2: every 100 ms).
+_CLOCK_EVERY = TICKS * 9 // 100
+
 # There is no time before the beginning in which what is due there could arrive. So the clock hardly moves at first, by
 # a tick in so many, until all arrives as early as it should.
 _AT_FIRST = 500
+
+# So much sound from before a range is hardly heard, where that before it ends early; a gap were.
+_LONGEST_FILL = TICKS // 10
 
 # Before all that has a time: the rest of what began before.
 _FIRST = -(1 << 62)
@@ -152,7 +158,7 @@ def decodable(group: Group, part: Encode) -> Packets:
     pictures[part.opened] = replace(first, payload=with_known_parameters(group, part.opened, known, first.payload))
     base = int(group.stretch.dts[part.opened])
     codes = [
-        write_pes(video.pid, _moved(pictures[index], -base), counters, pcr=int(group.stretch.dts[index]) - base)
+        write_pes(video.pid, pictures[index].moved(-base), counters, pcr=int(group.stretch.dts[index]) - base)
         for index in range(part.opened, part.closed)
     ]
     return np.concatenate([programme_packets(alone), *codes])
@@ -168,12 +174,6 @@ def with_known_parameters(group: Group, index: int, known: Picture, payload: byt
     found = (read_picture(video.video, picture).parameters for picture in earlier)
     heads = (scan.head.parameters for scan in group.stretch.scans[group.numbers.start :: -1])
     return with_parameters(video.video, payload, next(filter(None, chain(found, heads)), b""))
-
-
-def _moved(pes: Pes, by: int) -> Pes:
-    if pes.pts is None or pes.dts is None:
-        return pes
-    return replace(pes, pts=pes.pts + by, dts=pes.dts + by)
 
 
 @dataclass(slots=True)
@@ -201,10 +201,12 @@ class Splicer:
     _tracks: dict[int, _Track] = field(default_factory=dict)
     _lag: int | None = None
     _tables_due: int = 0
+    _clock: int | None = None
     _aligner: Aligner | None = None
 
     def __post_init__(self) -> None:
-        self.programme = replace(self.programme, pcr_pid=_main(self.programme).pid)
+        kept = tuple(stream for stream in self.programme.streams if not stream.sections)
+        self.programme = replace(self.programme, pcr_pid=_main(self.programme).pid, streams=kept)
 
     def tables(self) -> Packets:
         """Write what the video says of itself; it is due at every start of a segment."""
@@ -220,6 +222,7 @@ class Splicer:
 
     def whole(self, piece: Piece, number: int, packets: Packets) -> Packets:
         """Retime a segment that goes through as it is; `packets` are written to."""
+        self._clock = None
         source = piece.stretch.scans[number].programme
         headers, pids = read_headers(packets), _pids(self.programme, source)
         for pid, new in pids.items():
@@ -270,7 +273,7 @@ class Splicer:
         roles, ours = _roles(piece.stretch.programme), _roles(self.programme)
         units = self._pictures(piece, group)
         for role, pid in roles.items():
-            stream = _stream(piece.stretch.programme, pid)
+            stream = piece.stretch.programme.stream(pid)
             if role not in ours or role == _VIDEO:
                 continue
             if stream.audio:
@@ -290,7 +293,7 @@ class Splicer:
         if indices and indices[0] != piece.copied.start and (rest := group.carried()):
             units.append(Unit(_FIRST, pid, Pes(0, 0, None, None, rest)))
         for index in indices:
-            pes = _moved(pictures[index], piece.shift)
+            pes = pictures[index].moved(piece.shift)
             known = read_picture(video.video, pes.payload)
             if index == piece.copied.start:
                 pes = replace(pes, payload=self._beginning(piece, group, known, pes.payload))
@@ -397,11 +400,19 @@ class Splicer:
         if unit.pid != self.programme.pcr_pid or unit.pes.dts is None:
             return write_pes(unit.pid, unit.pes, self._counters, random_access=unit.entry)
         pcr = max(unit.pes.dts - self.lead, unit.pes.dts // _AT_FIRST)
-        packets = write_pes(unit.pid, unit.pes, self._counters, pcr=pcr, random_access=unit.entry)
-        if unit.time < self._tables_due:
-            return packets
-        self._tables_due = unit.time + _TABLES_EVERY
-        return np.concatenate([self.tables(), packets])
+        parts = list(self._clock_until(unit.pid, pcr))
+        if unit.time >= self._tables_due:
+            self._tables_due = unit.time + _TABLES_EVERY
+            parts.append(self.tables())
+        parts.append(write_pes(unit.pid, unit.pes, self._counters, pcr=pcr, random_access=unit.entry))
+        return np.concatenate(parts)
+
+    def _clock_until(self, pid: int, time: int) -> Iterator[Packets]:
+        """Let the clock come often enough before it says a time, where the pictures that carry it come too seldom."""
+        while self._clock is not None and self._clock + _CLOCK_EVERY < time:
+            self._clock += _CLOCK_EVERY
+            yield pcr_packet(pid, self._clock, self._counters)
+        self._clock = time
 
 
 def _ordered_like(stretch: Stretch, picture: bytes) -> bytes:
@@ -424,11 +435,18 @@ def _ordered_like(stretch: Stretch, picture: bytes) -> bytes:
 
 
 def _first_due(stretch: Stretch, start: int, shift: int, track: _Track, sound: SoundTrack) -> int:
-    """Find the frame with which the sound of a part is to begin: where that before it ends, and never before zero."""
+    """Find the frame with which the sound of a part is to begin: where that before it ends, and never before zero.
+
+    Where that breaks off early, what is heard at the end of a hole fills the gap, but not what was cut away.
+    """
     longest = sound.frames[0].duration if sound.frames else Fraction(0)
     if track.resume is not None and track.resume[0] is stretch and abs(track.resume[1] - start) <= 2 * longest:
         return sound.first_from(Fraction(track.resume[1]))
-    due = max(Fraction(start + shift), longest / 2) if track.ends is None else Fraction(track.ends)
+    due = Fraction(start + shift)
+    if track.ends is None:
+        due = max(due, longest / 2)
+    elif track.ends > due - _LONGEST_FILL or start == stretch.first_pts(0):
+        due = Fraction(track.ends)
     return sound.first_from(due - shift)
 
 
@@ -436,8 +454,9 @@ def _fade(blend: Blend, track: _Track, form: str, ending: SoundTrack, beginning:
     """Plan a sound of a transition to go on from what is written of it."""
     first = _first_due(blend.stretch, blend.start, blend.shift, track, ending)
     begin = track.ends
-    if begin is None and first < len(ending.frames):
-        begin = ending.times[first] + blend.shift
+    if first < len(ending.frames):
+        own = ending.times[first] + blend.shift
+        begin = own if begin is None or begin < own - ending.frames[first].duration else begin
     after, span = blend.after, (blend.start + blend.shift, blend.end + blend.shift)
     second = beginning.first_from(Fraction((begin or 0) - after.shift))
     return plan_crossfade(form, (ending, first), (beginning, second), begin or 0, span)
@@ -447,7 +466,7 @@ def _others(piece: Part, found: Iterable[Pes], pid: int) -> Iterator[Unit]:
     """Keep of a stream that is neither picture nor sound what belongs to the time of the piece."""
     for pes in found:
         if pes.pts is not None and piece.start <= pes.pts < piece.end:
-            yield Unit(pes.pts + piece.shift, pid, _moved(pes, piece.shift))
+            yield Unit(pes.pts + piece.shift, pid, pes.moved(piece.shift))
 
 
 # Which stream is which ---------------------------------------------------------------------------------------------
@@ -477,7 +496,3 @@ def _pids(ours: Programme, theirs: Programme) -> dict[int, int]:
     """Tell which PID of ours each stream has the role of; those without one are left out."""
     roles = _roles(ours)
     return {pid: roles[role] for role, pid in _roles(theirs).items() if role in roles}
-
-
-def _stream(programme: Programme, pid: int) -> Elementary:
-    return next(stream for stream in programme.streams if stream.pid == pid)

@@ -187,15 +187,22 @@ def clear_discontinuities(packets: Packets) -> None:
 def renumber(packets: Packets, headers: Headers, counters: MutableMapping[int, int]) -> None:
     """Let each stream's continuity counter run on from `counters`, which hold the last by PID and are brought on.
 
-    What is wrong among the packets themselves, a lost one say, stays so.
+    It stands still at a packet without payload (§2.4.3.3), as some encoders make them for the clock. What is wrong
+    among the others themselves, a lost one say, stays so.
     """
-    for pid in np.flatnonzero(np.bincount(headers.pid[headers.counted])).tolist():
-        rows = np.flatnonzero(headers.counted & (headers.pid == pid))
-        offset = counters.get(pid, 15) + 1 - int(packets[rows[0], 3])
-        last = packets[rows, 3]
-        counter = last + np.uint8(offset & 0x0F) & 0x0F
-        packets[rows, 3] = last & 0xF0 | counter
-        counters[pid] = int(counter[-1])
+    for pid in np.flatnonzero(np.bincount(headers.pid)).tolist():
+        rows = np.flatnonzero(headers.pid == pid)
+        counted = headers.counted[rows]
+        before = counters.get(pid, 15)
+        number = packets[rows, 3] & 0x0F
+        if counted.any():
+            number = number + np.uint8(before + 1 - int(number[counted.argmax()]) & 0x0F) & 0x0F
+        if not counted.all():
+            last = np.maximum.accumulate(np.where(counted, np.arange(len(rows)), -1))
+            number = np.where(last >= 0, number[last], np.uint8(before))
+        packets[rows, 3] = packets[rows, 3] & 0xF0 | number
+        if counted.any():
+            counters[pid] = int(number[-1])
 
 
 def redirect(packets: Packets, headers: Headers, pids: Mapping[int, int], room: int) -> tuple[Packets, Headers]:

@@ -8,27 +8,41 @@ import resource
 import signal
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from imageio_ffmpeg import get_ffmpeg_exe
 from structlog.testing import capture_logs
 
 from checks import assert_in_sync, assert_numbers, assert_steady
 from common.coverage import ContainsHolesError
 from common.cuts import CutType, NothingRecordedError, VideoRange
-from common.cutting import DEFAULT_SETTINGS, Made, Order, gather, make_archive, make_full, make_rough, make_smart
+from common.cutting import (
+    DEFAULT_SETTINGS,
+    Made,
+    Order,
+    gather,
+    make_archive,
+    make_full,
+    make_rough,
+    make_smart,
+    prepare,
+)
 from common.encoding import Container
 from common.ffmpeg import FfmpegError
+from common.pieces import CannotSpliceError
 from common.ranges import UnreadableSegmentError
 from common.reading import CONTEXT
 from common.sidecar import FactsStore
+from common.smart import splice
 from common.waits import in_thread
 from marked import TICKS, SourceKind
 from seen import Seen, read
 from source import Source, make_source
+from ts_bytes import Writer, read_pes, read_programmes
 
 # The segment that is damaged; of the pictures, those of a range around it.
 MIDDLE = 3
@@ -59,6 +73,10 @@ def second(source: Source, number: float) -> datetime:
 def around(source: Source) -> VideoRange:
     """Give a range that begins and ends inside of other segments than the damaged one."""
     return VideoRange(second(source, 4.7), source.segments[MIDDLE + 1].start + timedelta(seconds=0.5))
+
+
+def ordered(source: Source) -> Order:
+    return Order(source.channel, source.quality, (around(source),))
 
 
 async def cut(source: Source, output: Path, wanted: VideoRange, *, allow_holes: bool = False) -> Made:
@@ -212,6 +230,31 @@ async def test_a_rough_cut_into_a_file_is_proved(source: Source, output: Path, d
     assert output.read_bytes() == b"".join(path.read_bytes() for path in paths if path != source.path(MIDDLE))
 
 
+def in_pairs(content: bytes) -> bytes:
+    """Put two pictures into each PES, which has the times of the first."""
+    programme = read_programmes(content)[0][1]
+    video, *sounds = (stream.pid for stream in programme.streams)
+    pictures = read_pes(content, {video})
+    pairs = [
+        replace(one, payload=one.payload + other.payload)
+        for one, other in zip(pictures[::2], pictures[1::2], strict=True)
+    ]
+    writer = Writer()
+    writer.tables(programme)
+    for pes in sorted([*pairs, *read_pes(content, {*sounds})], key=lambda pes: pes.dts or pes.pts or 0):
+        writer.pes(pes)
+    return writer.take()
+
+
+async def test_more_pictures_than_times_are_not_spliced(folder: Path, tmp_path: Path) -> None:
+    """Where times are told for some pictures only, nothing is encoded again among those that are copied."""
+    source = make_source(folder, SourceKind(b_frames=3)).copy(tmp_path / "pairs")
+    for index in (2, 3, 4):
+        source = source.record(index, in_pairs(source.path(index).read_bytes()))
+    with pytest.raises(CannotSpliceError, match="more pictures than their times tell of"):
+        await spliced(source, [])
+
+
 @pytest.mark.parametrize(
     ("begin", "end"), [(60.0, 70.0), (-20.0, -10.0), (86_400.0 * 365 * 30, 86_400.0 * 365 * 30 + 5)]
 )
@@ -296,15 +339,38 @@ def program(path: Path, text: str) -> Path:
     return path
 
 
+async def spliced(source: Source, written: list[int]) -> None:
+    """Make the packets of a cut, and note how many come at a time."""
+    reading, planned = await in_thread(prepare, store := source.store, FactsStore(store), ordered(source))
+    async with aclosing(splice(reading, planned)) as parts:
+        async for packets in parts:
+            written += [len(packets)]
+
+
+@pytest.mark.parametrize("work", ["", f'{get_ffmpeg_exe()} "$@" | head -c 40000;'], ids=["at once", "amid pictures"])
 async def test_an_ffmpeg_that_is_killed_leaves_no_file(
-    source: Source, output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: Source, output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: str
 ) -> None:
-    """Killed when it has read a part of what it was fed, it ends the cut with an error."""
-    killed = program(tmp_path / "ffmpeg", "kill -9 $$")
-    monkeypatch.setenv("RESPOOL_FFMPEG", str(killed))
+    """Killed before it gives a picture, or when some are written already, it ends the cut with an error."""
+    monkeypatch.setenv("RESPOOL_FFMPEG", str(program(tmp_path / "ffmpeg", f"{work} kill -9 $$")))
+    written: list[int] = []
+    with pytest.raises(FfmpegError, match="-9"):
+        await spliced(source, written)
+    assert (sum(written) > 100) == bool(work)
     with pytest.raises(FfmpegError, match="-9"):
         await cut(source, output, around(source))
     assert not output.exists()
+
+
+async def test_pictures_that_cannot_be_encoded_make_it_a_full_cut(
+    source: Source, output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where ffmpeg refuses to encode like the source, all is encoded in another way."""
+    refused = f'case "$*" in *zerolatency*) exit 1;; esac; exec {get_ffmpeg_exe()} "$@"'
+    monkeypatch.setenv("RESPOOL_FFMPEG", str(program(tmp_path / "ffmpeg", refused)))
+    made = await cut(source, output, around(source))
+    assert (made.kind, made.reason) == (CutType.FULL, "Pictures near a join cannot be encoded like their source.")
+    assert_numbers(assert_sound(output, source), source.between(*around(source)))
 
 
 async def test_a_cut_that_is_cancelled_leaves_no_process_and_no_file(

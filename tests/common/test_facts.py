@@ -144,7 +144,9 @@ rates = st.none() | st.fractions(min_value=Fraction(1, 1000), max_value=1000, ma
 formats = st.builds(Format, st.sampled_from(TrackKind), st.text(), counts, counts, counts, counts, st.text())
 tracks = st.builds(Track, formats, st.integers(), st.integers(), rates)
 anything = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda inner: st.lists(inner, max_size=12)
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=12),
+    max_leaves=24,  # some tracks
 )
 
 

@@ -39,7 +39,7 @@ def test_streams_are_known_by_their_types() -> None:
     video, second = Elementary(1, 0x1B), Elementary(2, 0x24)
     sounds = (Elementary(3, 0x0F), Elementary(4, 0x06, b"\x52\x01\x00\x6a\x01\x00"), Elementary(5, 0x81))
     other = (second, Elementary(6, 0x15), Elementary(7, 0x06))
-    programme = Programme(1, 0x1000, 1, (video, *other, *sounds))
+    programme = Programme(1, 0x1000, 1, (video, *other, *sounds, Elementary(8, 0x86)))
     assert programme.video == video
     assert programme.audio == sounds
     assert [sound.audio for sound in sounds] == ["adts", "ac3", "ac3"]

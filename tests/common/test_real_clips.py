@@ -39,7 +39,7 @@ CLIPS = {
     "Big Buck Bunny, B-frames": Clips("a13martin-L3_video/stream_2/data*.ts", 3, Fraction(30)),
     "the easy case": Clips("shaka-player/hls-ts-muxed-aac-h264/n_*.ts", 2, Fraction(24)),
 }
-CUTS = 3
+CUTS = 2
 
 
 @pytest.mark.parametrize("clips", CLIPS.values(), ids=CLIPS)

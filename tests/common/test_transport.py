@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.pes import Pes, read_pes, write_pes
+from common.pes import Pes, pcr_packet, read_pes, write_pes
 from common.ticks import WRAP
 from common.transport import (
     PACKET_BYTES,
@@ -71,6 +71,16 @@ def test_counters_run_on(sizes: list[int], begun: int, wanted: int) -> None:
     renumber(packets, read_headers(packets), counters)
     assert (packets[:, 3] & 15).tolist() == [(wanted + 1 + at) % 16 for at in range(len(packets))]
     assert counters == {PID: (wanted + len(packets)) % 16}
+
+
+def test_counters_stand_still_where_nothing_is_carried() -> None:
+    """A packet with nothing but the clock has the counter of the one before it, whatever it had."""
+    clock = pcr_packet(PID, 90_000, {PID: 7})
+    packets = np.concatenate([clock, written([picture(0)], counters={PID: 4}), clock])
+    counters = {PID: 11}
+    renumber(packets, read_headers(packets), counters)
+    assert (packets[:, 3] & 15).tolist() == [11, 12, 13, 14, 14]
+    assert counters == {PID: 14}
 
 
 def test_only_known_streams_are_kept_and_renamed() -> None:

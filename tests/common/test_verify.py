@@ -13,6 +13,7 @@ import pytest
 
 from common.cuts import VideoRange
 from common.cutting import Order, prepare
+from common.pes import pcr_packet
 from common.sidecar import FactsStore
 from common.smart import splice
 from common.verify import Expected, VerificationError, expected_of, verify
@@ -176,6 +177,8 @@ def test_lost_and_foreign_bytes_are_found(rebuilt: Callable[..., Path]) -> None:
     good = rebuilt().read_bytes()
     path = rebuilt()
     path.write_bytes(good[: 188 * 500] + good[188 * 501 :])
+    assert fault(path) == "Packets of the stream 0x100 are missing or there twice."
+    path.write_bytes(good + b"".join(pcr_packet(0x100, 0, {0x100: at}).tobytes() for at in (5, 6)))
     assert fault(path) == "Packets of the stream 0x100 are missing or there twice."
     path.write_bytes(good[: 188 * 500] + b"\0" * 188 + good[188 * 500 :])
     assert fault(path) == "It holds something between its packets."

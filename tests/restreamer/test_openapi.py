@@ -199,9 +199,9 @@ schemathesis.openapi.media_type(
 # How many requests are made at a route. Where there is no parameter, few differ; where any text will do, none is bad; a
 # picture takes its time.
 KINDS = [
-    *(("GET", path, GOOD, 40 if path in DEAR else 200 if "{" in path else 5) for path in ROUTES),
+    *(("GET", path, GOOD, 40 if path in DEAR else 120 if "{" in path else 5) for path in ROUTES),
     *(
-        ("GET", path, BAD, 40 if path in DEAR else 75)
+        ("GET", path, BAD, 40 if path in DEAR else 50)
         for path, route in ROUTES.items()
         if route.query or "{hour}" in path
     ),

@@ -39,19 +39,16 @@ def complaints(what: Path | bytes) -> list[str]:
             path.symlink_to(what.absolute())
         with path.open("rb") as file:
             is_transport = file.read(1) == b"\x47"
-        said = _ffmpeg(path, "-fps_mode", "passthrough", "-f", "null", "-")
-        remuxed = str(Path(folder) / "remuxed.mp4")
-        said += _ffmpeg(path, "-c", "copy", "-f", "mp4", remuxed)
-        found = list(dict.fromkeys(said))
+        found = list(dict.fromkeys(_ffmpeg(path, Path(folder) / "remuxed.mp4")))
         return found + transport_complaints(path.read_bytes()) if is_transport else found
 
 
-def _ffmpeg(path: Path, *output: str) -> list[str]:
+def _ffmpeg(path: Path, remuxed: Path) -> list[str]:
     detect = ["-err_detect", DETECT, "-xerror"]
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-hide_banner", "-nostats", "-v", "warning", *detect]
-    done = subprocess.run(
-        [*command, "-i", str(path), *_PICTURE_AND_SOUND, *output], check=False, capture_output=True, text=True
-    )
+    command += ["-i", str(path), *_PICTURE_AND_SOUND, "-fps_mode", "passthrough", "-f", "null", "-"]
+    command += [*_PICTURE_AND_SOUND, "-c", "copy", "-f", "mp4", str(remuxed)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
     # addresses differ from run to run
     lines = [re.sub(r" @ 0x[0-9a-f]+", "", line).strip() for line in done.stderr.splitlines()]
     lines = [line for line in lines if line and not line.endswith(_OF_ALL)]

@@ -36,6 +36,7 @@ Plane = NDArray[np.uint8]
 class SourceKind:
     """What a stream is like. Lengths are seconds; `gop` is in pictures, 0 for one segment's length.
 
+    `refresh`: in place of key frames but the first, pictures are refreshed bit by bit, of H.264 alone.
     `cabac`: False for the entropy coding that was there before, of H.264 alone.
     `variable`: pictures come at uneven times, `fps` of them per second. `sound`: the codec, None for none; `tracks` of
     it. `skew`: so much before the pictures of each segment do its sounds begin. `cut_at_keys`: False for segments of
@@ -52,6 +53,7 @@ class SourceKind:
     container: Literal["ts", "fmp4"] = "ts"
     b_frames: int = 0
     open_gop: bool = False
+    refresh: bool = False
     gop: int = 0
     variable: bool = False
     interlaced: bool = False
@@ -211,9 +213,22 @@ def _codec_options(kind: SourceKind) -> list[str]:
         tag = ["-tag:v", "hvc1"] if kind.container == "fmp4" else []
         return ["-c:v", "libx265", "-preset", "ultrafast", "-crf", "16", *b_frames, *tag, "-x265-params", parameters]
     parameters = f"scenecut=0:open-gop={int(kind.open_gop)}:b-adapt=0:b-pyramid=normal:tff={int(kind.interlaced)}"
-    parameters += "" if kind.cabac else ":cabac=0"
+    parameters += ("" if kind.cabac else ":cabac=0") + (":intra-refresh=1" if kind.refresh else "")
+    repeated = ["-flags", "+global_header", "-bsf:v", "dump_extra=freq=keyframe"] if kind.refresh else []
     profile = ["-profile:v", "baseline"] if kind.baseline else []
-    return ["-c:v", "libx264", "-preset", "superfast", "-crf", "14", *profile, *b_frames, "-x264-params", parameters]
+    return [
+        "-c:v",
+        "libx264",
+        "-preset",
+        "superfast",
+        "-crf",
+        "14",
+        *profile,
+        *b_frames,
+        *repeated,
+        "-x264-params",
+        parameters,
+    ]
 
 
 def _sound_options(kind: SourceKind) -> list[str]:

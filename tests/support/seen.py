@@ -138,14 +138,22 @@ def read_once(path: Path) -> Seen:
 def _ticks(value: int | None, base: Fraction | None) -> Fraction:
     assert value is not None, "A packet or frame has no time."
     assert base is not None, "A stream has no time base."
-    return value * base * TICKS
+    return Fraction(value * base.numerator * TICKS, base.denominator)
+
+
+def _nearest(value: int | None, base: Fraction | None) -> int:
+    """Give a time to the nearest tick; most bases are whole ticks."""
+    assert value is not None, "A packet or frame has no time."
+    assert base is not None, "A stream has no time base."
+    ticks, rest = divmod(value * base.numerator * TICKS, base.denominator)
+    return round(_ticks(value, base)) if rest else ticks
 
 
 def _stamp(packet: "av.Packet[Any]") -> Stamp:
-    content = bytes(packet)
-    pts = round(_ticks(packet.pts, packet.time_base))
-    dts = pts if packet.dts is None else round(_ticks(packet.dts, packet.time_base))
-    duration = round(_ticks(packet.duration or 0, packet.time_base))
+    content, base = bytes(packet), packet.time_base
+    pts = _nearest(packet.pts, base)
+    dts = pts if packet.dts is None else _nearest(packet.dts, base)
+    duration = _nearest(packet.duration or 0, base)
     return Stamp(dts, pts, duration, len(content), _hash(_without_adts(content)), packet.is_keyframe)
 
 
@@ -155,8 +163,8 @@ def _without_adts(content: bytes) -> bytes:
     return content
 
 
-def _hash(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=10).hexdigest()
+def _hash(content: bytes | memoryview) -> str:
+    return hashlib.sha256(content).hexdigest()[:20]  # processors help with it
 
 
 def _picture(frame: av.VideoFrame) -> Picture:
@@ -164,8 +172,8 @@ def _picture(frame: av.VideoFrame) -> Picture:
     planes = np.concatenate([_samples(plane, 2 if deep else 1) for plane in frame.planes])
     ours = (frame.width, frame.height) == (WIDTH, HEIGHT) and not deep
     number = read_number(planes[: WIDTH * HEIGHT].reshape(HEIGHT, WIDTH)) if ours else None
-    pts = round(_ticks(frame.pts, frame.time_base))
-    return Picture(number, pts, _hash(planes.tobytes()), bool(frame.key_frame), planes if ours else None)
+    pts = _nearest(frame.pts, frame.time_base)
+    return Picture(number, pts, _hash(planes.data), bool(frame.key_frame), planes if ours else None)
 
 
 def _samples(plane: VideoPlane, depth: int) -> NDArray[np.uint8]:

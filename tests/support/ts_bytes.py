@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 PACKET = 188
 WRAP = 1 << 33
@@ -38,8 +39,13 @@ class Packet:
         return (value >> 15) * 300 + (value & 0x1FF)
 
 
-def packets(data: bytes) -> Iterator[Packet]:
-    """Go through the packets of whole ones in a row; anything else is a fault of the data."""
+@lru_cache(maxsize=4)
+def packets(data: bytes) -> tuple[Packet, ...]:
+    """Give the packets of whole ones in a row; anything else is a fault of the data."""
+    return tuple(_packets(data))
+
+
+def _packets(data: bytes) -> Iterator[Packet]:
     assert len(data) % PACKET == 0, f"{len(data)} bytes are no whole packets"
     for at in range(0, len(data), PACKET):
         packet = data[at : at + PACKET]
