@@ -13,6 +13,7 @@ from common.encoding import EncodingError, EncodingSettings, FieldOrder, VideoFo
 from common.ffmpeg import find_ffmpeg
 from common.formats import read_formats
 from common.full_cut import Command, Pictures, Source, full_command
+from common.nal import holds_several
 from common.pieces import Encode, Piece, plan_decoded
 from common.ranges import Range, check_start
 from common.reading import Reading
@@ -21,7 +22,7 @@ from common.sample_files import Layout
 from common.samples import is_sampled
 from common.scan import Stretch
 from common.smart import rate_of
-from common.splice import Splicer
+from common.splice import Group, Splicer
 from common.ticks import TICKS
 from common.transitions import Transition
 from common.verify import Expected
@@ -75,8 +76,15 @@ def _feed(reading: Reading, piece: Piece) -> Feed:
     if formats.picture is None and stretch.programme.video is not None:
         raise EncodingError("The pictures cannot be decoded from there on.")
     shown = None if piece.head is None else _shown(piece.head, piece.end, formats.picture)
+    if shown is not None and form == "mpegts" and _holds_several(reading.group(stretch, range(opened, opened + 1))):
+        shown = replace(shown, count=None, shortest=0)  # only the first picture of a PES has a time
     source = Source(piece.start + shift, piece.end + shift, formats.picture, formats.sounds, shown, form)
     return Feed(replace(piece, shift=shift), source)
+
+
+def _holds_several(group: Group) -> bool:
+    video = group.stretch.programme.video
+    return video is not None and any(holds_several(video.video, pes.payload) for pes in group.pictures().values())
 
 
 def _shown(encode: Encode, end: int, picture: VideoFormat | None) -> Pictures:

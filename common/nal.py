@@ -14,7 +14,7 @@ _START_CODE = b"\0\0\1"
 _ZERO = b"\0"
 
 _AVC_SLICES = range(1, 6)
-_AVC_IDR, _AVC_SEI, _AVC_SPS, _AVC_PPS, _AVC_DELIMITER = 5, 6, 7, 8, 9
+_AVC_SLICE, _AVC_IDR, _AVC_SEI, _AVC_SPS, _AVC_PPS, _AVC_DELIMITER = 1, 5, 6, 7, 8, 9
 _RECOVERY_POINT = 6
 
 # More of a slice than says where its picture stands.
@@ -145,6 +145,21 @@ def begin_of_picture(codec: str, payload: bytes) -> int:
         return 0
     found = _DELIMITERS[codec].search(payload) or _ANY_UNIT.search(payload)
     return found.start() if found else len(payload)
+
+
+def holds_several(codec: str, payload: bytes) -> bool:
+    """Tell whether the payload of a PES holds more than one picture, of H.264 and HEVC; each field is one.
+
+    A picture begins with the slice that holds its first block (H.264 §7.4.3 first_mb_in_slice, H.265 §7.4.7.1
+    first_slice_segment_in_pic_flag).
+    """
+    if codec == "h264":
+        first = [unit for unit in units(payload) if unit[0] & 0x1F in (_AVC_SLICE, _AVC_IDR) and unit[1:2] >= b"\x80"]
+    elif codec == "hevc":
+        first = [unit for unit in units(payload) if unit[0] >> 1 & 0x3F in _HEVC_PICTURES and unit[2:3] >= b"\x80"]
+    else:
+        return False
+    return len(first) > 1
 
 
 def with_parameters(codec: str, data: bytes, parameters: bytes) -> bytes:

@@ -83,7 +83,7 @@ def cli(
     overwrite: bool,
     base_dir: Path,
 ) -> None:
-    """Cut the range from START to END out of a recording, or several with --range, into a video file.
+    """Cut a range, or several, out of a recording into a video file.
 
     C/Q is a channel and a quality, such as demo/source; times are ISO 8601, in UTC unless they name a zone.
     """

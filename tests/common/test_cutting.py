@@ -12,6 +12,7 @@ from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from imageio_ffmpeg import get_ffmpeg_exe
@@ -253,6 +254,19 @@ async def test_more_pictures_than_times_are_not_spliced(folder: Path, tmp_path: 
         source = source.record(index, in_pairs(source.path(index).read_bytes()))
     with pytest.raises(CannotSpliceError, match="more pictures than their times tell of"):
         await spliced(source, [])
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+async def test_two_pictures_in_a_pes_are_both_in_the_cut(
+    folder: Path, tmp_path: Path, output: Path, codec: Literal["h264", "hevc"]
+) -> None:
+    """A stream that tells the time of every other picture only is cut as full, with all its pictures."""
+    source = make_source(folder, SourceKind(codec=codec, seconds=8)).copy(tmp_path / "pairs")
+    for index in range(len(source.segments)):
+        source = source.record(index, in_pairs(source.path(index).read_bytes()))
+    made = await cut(source, output, VideoRange(second(source, 1.5), second(source, 4.5)))
+    assert made.kind is CutType.FULL
+    assert len(read(output).pictures) == 90
 
 
 @pytest.mark.parametrize(
