@@ -212,9 +212,11 @@ class Arrival:
         # boxes and frames of sound may end anywhere; only transport streams have timestamps that are read here
         looked_at = self._form is Form.TRANSPORT and writer.size <= _MOST_READ_AGAIN
         missing = lack(writer.path.read_bytes(), self._order.duration) if looked_at else None
-        if missing is None:
-            return [] if circumstances.framed else ["nothing tells that it is complete"]
-        return [missing] if missing else []
+        if missing is not None:
+            return [missing] if missing else []
+        if not circumstances.framed:
+            return ["nothing tells that it is complete"]
+        return ["it has few bytes, and no timestamps that can be read"] if looked_at else []
 
 
 def _clock(new: NewSegment) -> int:

@@ -304,12 +304,14 @@ async def test_a_segment_that_ends_early_is_told_by_its_neighbours(
     """Whole by all that HTTP says, with half of the media: the neighbours' bit rate makes one look, and it shows."""
     fetcher = Fetcher(session, Target(store, "chan", "source"))
     half = stream[1][: len(stream[1]) // 2 // PACKET * PACKET]
-    origin.put(PATH, *stream, half)
+    tables = stream[1][: 2 * PACKET]
+    origin.put(PATH, *stream, half, tables)
     full = [await fetcher.fetch(new(origin.url(PATH))) for _ in stream]
     assert {found.segment.type for found in full} == {SegmentType.FULL}
-    short = await fetcher.fetch(new(origin.url(PATH)))
-    assert short.segment.type is SegmentType.SUSPECT
+    short, nothing = [await fetcher.fetch(new(origin.url(PATH))) for _ in range(2)]
+    assert short.segment.type is nothing.segment.type is SegmentType.SUSPECT
     assert len(short.remarks) == 1
+    assert nothing.remarks == ("it has few bytes, and no timestamps that can be read",)
 
 
 async def test_a_segment_after_a_jump_is_suspect(session: ClientSession, origin: Origin, store: Store) -> None:
