@@ -39,6 +39,9 @@ class Cause(StrEnum):
     ENDED = "ended"  # the stream says that it has ended
 
 
+# With these a worker brings nothing; with others it goes on, and is only to be replaced.
+STANDSTILL = frozenset({Cause.SLOW, Cause.FAILED, Cause.STALE})
+
 # What another worker may cure, but need not: then it is no use to start one after the other.
 _SECONDS_BETWEEN = {Cause.JUMPED: 60.0, Cause.EXPIRES: 30.0}
 
@@ -48,11 +51,13 @@ class Standing:
     """What there is to say of a worker.
 
     `programme`: it has shown a programme segment; `keeps_up`: one that is not older than what others have shown, or
-    beside one that was known. `trouble`: why another one should be started.
+    beside one that was known. `goes_on`: one that is newer than what it showed first; a session may show the programme
+    up to its own beginning, and advertisements from there on. `trouble`: why another one should be started.
     """
 
     programme: bool = False
     keeps_up: bool = False
+    goes_on: bool = False
     trouble: Cause | None = None
 
 
@@ -68,14 +73,17 @@ class Decision:
 def decide(workers: Sequence[Standing]) -> Decision:
     """Decide about the workers of a quality, in the order of their start.
 
-    The last that keeps up leads, or, where none does, the last that shows any programme; those before it may go.
-    Another one is started when there is none, or when the last one is in trouble: until then it may yet prove itself.
+    The last that keeps up leads, or, where none does, the last that shows any programme. Those before it may go as soon
+    as it goes on, and those that stand still at once. Another one is started when there is none, or when the last one
+    is in trouble: until then it may yet prove itself.
     """
     proved = [index for index, worker in enumerate(workers) if worker.keeps_up]
     proved = proved or [index for index, worker in enumerate(workers) if worker.programme]
     leader = proved[-1] if proved else None
     cause = workers[-1].trouble if workers else Cause.START
-    retire = tuple(range(leader)) if leader is not None else ()
+    before = range(leader) if leader is not None else ()
+    done = leader is not None and workers[leader].goes_on
+    retire = tuple(index for index in before if done or workers[index].trouble in STANDSTILL)
     return Decision(leader, retire, cause if len(workers) - len(retire) < MOST_WORKERS else None)
 
 

@@ -9,7 +9,7 @@ import structlog
 
 from common import metrics
 from common.waits import backoff, pause
-from downloader.handover import Cause, Decision, Starts, decide
+from downloader.handover import STANDSTILL, Cause, Decision, Starts, decide
 from downloader.origin import OriginError
 from downloader.recorder import EndedError, Recorder, UnsupportedError
 from downloader.source import Source
@@ -27,9 +27,6 @@ _WORKERS = metrics.gauge("workers", "Workers that are alive.", "channel", "quali
 _STARTED = metrics.counter("workers_started", "Workers started.", "channel", "quality", "cause")
 _TOOK_OVER = metrics.counter("workers_took_over", "Workers that proved themselves.", "channel", "quality")
 _RETIRED = metrics.counter("workers_retired", "Workers that made way for a later one.", "channel", "quality")
-
-# With these the leader brings nothing; with others it goes on, and is only to be replaced.
-_STANDSTILL = {Cause.SLOW, Cause.FAILED, Cause.STALE}
 
 
 async def record(source: Source, recorder_of: Callable[[str], Recorder], stop: asyncio.Event) -> None:
@@ -107,10 +104,10 @@ class Line:
         if leader is not None and leader.standing.trouble is None and leader.has_news:
             # all is well: whatever is wrong next is news, and may be over at once
             self._starts.attempts, self._said, leader.has_news = 0, ("", ""), False
-        elif leader is not None and leader.standing.trouble in _STANDSTILL:
+        elif leader is not None and leader.standing.trouble in STANDSTILL:
             self._say("stream_in_trouble", leader.reason)
             self.recorder.report.waiting(leader.reason)
-        works = leader is not None and leader.standing.trouble not in _STANDSTILL
+        works = leader is not None and leader.standing.trouble not in STANDSTILL
         if works:
             self.recorder.report.following()
         _FOLLOWED.labels(*self.recorder.target.where().values()).set(works)

@@ -59,25 +59,23 @@ class NewSegment:
 class View:
     """What one playlist brought.
 
-    `new` is to be recorded, oldest first; `left_out` is new too, but no programme. `programme`: it shows some at all.
-    `overlaps`: some of it was known before; `ahead`: its newest is not older than that of any other session. `jumped`:
-    its times are not believed now. `end` is when its last entry ends, `first_end` when the first ends that is new or
-    left out; both by the times of this playlist.
+    `changed`: it is another than the one before it of the same session. `new` is to be recorded, oldest first;
+    `left_out` is new too, but no programme. `programme`: it shows some at all. `overlaps`: some of it was known before;
+    `ahead`: its newest is not older than that of any other session. `goes_on`: it shows programme that is newer than
+    what its session showed first. `jumped`: its times are not believed now. `end` is when its last entry ends,
+    `first_end` when the first ends that is new or left out; both by the times of this playlist.
     """
 
+    changed: bool = False
     new: tuple[NewSegment, ...] = ()
     left_out: tuple[tuple[NewSegment, Reason], ...] = ()
     programme: bool = False
     overlaps: bool = False
     ahead: bool = False
+    goes_on: bool = False
     jumped: bool = False
     end: datetime | None = None
     first_end: datetime | None = None
-
-    @property
-    def changed(self) -> bool:
-        """Whether it shows anything that was not there before."""
-        return bool(self.new or self.left_out)
 
 
 @dataclass(slots=True, eq=False)
@@ -120,6 +118,8 @@ class Timeline:
     _turn: int = 0
     _turns: dict[int, int] = field(default_factory=dict)
     _newest: dict[int, datetime] = field(default_factory=dict)
+    _oldest: dict[int, datetime] = field(default_factory=dict)
+    _last: dict[int, _Key] = field(default_factory=dict)
     _doubted: dict[int, datetime] = field(default_factory=dict)
     _believed_until: datetime | None = None
 
@@ -156,19 +156,25 @@ class Timeline:
             advertisement = index < len(advertisements) and advertisements[index]
             sorter.take(entry, starts[index], known[index], _left_out(entry, advertisement=advertisement))
         self._end = starts[-1] + entries[-1].duration
-        return self._view(sorter, self._end)
+        changed = self._last.get(session) != _key(entries[-1])
+        self._last[session] = _key(entries[-1])
+        return self._view(sorter, self._end, changed=changed)
 
-    def _view(self, sorter: "_Sorter", end: datetime) -> View:
-        others = [newest for session, newest in self._newest.items() if session != sorter.session]
-        if sorter.newest is not None:
-            self._newest[sorter.session] = sorter.newest
+    def _view(self, sorter: "_Sorter", end: datetime, *, changed: bool) -> View:
+        session, newest = sorter.session, sorter.newest
+        others = [other for number, other in self._newest.items() if number != session]
+        if newest is not None:
+            self._newest[session] = newest
+            self._oldest.setdefault(session, newest)
         return View(
+            changed=changed,
             new=tuple(sorter.new),
             left_out=tuple(sorter.left_out),
-            programme=sorter.newest is not None,
+            programme=newest is not None,
             overlaps=sorter.overlaps,
-            ahead=sorter.newest is not None and all(sorter.newest >= newest for newest in others),
-            jumped=sorter.session in self._doubted,
+            ahead=newest is not None and all(newest >= other for other in others),
+            goes_on=newest is not None and newest > self._oldest[session],
+            jumped=session in self._doubted,
             end=end,
             first_end=sorter.first_end,
         )
@@ -176,6 +182,8 @@ class Timeline:
     def forget(self, session: int) -> None:
         """Take note that a session has ended."""
         self._newest.pop(session, None)
+        self._oldest.pop(session, None)
+        self._last.pop(session, None)
         self._doubted.pop(session, None)
 
     def ways(self, entry: PlaylistSegment) -> tuple[tuple[PlaylistSegment, ...], datetime | None]:

@@ -155,7 +155,8 @@ class Worker:
         if view.new:
             self.has_news = True
             self.changed.set()
-        self._set(Standing(programme, keeps_up, trouble), reason=reason)
+        goes_on = self.standing.goes_on or view.goes_on
+        self._set(Standing(programme, keeps_up, goes_on, trouble), reason=reason)
 
     def _behind(self, end: datetime | None) -> float | None:
         """Give how many seconds the end of the playlist is behind the clock, and remember the least."""

@@ -10,10 +10,11 @@ from downloader.handover import MOST_WORKERS, Cause, Decision, Standing, Starts,
 
 NEW = Standing()
 SHOWS = Standing(programme=True)  # programme, but older than what others have shown
-GOOD = Standing(programme=True, keeps_up=True)
+YOUNG = Standing(programme=True, keeps_up=True)  # what comes after its first programme may be an advertisement
+GOOD = Standing(programme=True, keeps_up=True, goes_on=True)
 HANGS = Standing(trouble=Cause.SLOW)
-FAILS = Standing(programme=True, keeps_up=True, trouble=Cause.FAILED)
-ENDS_SOON = Standing(programme=True, keeps_up=True, trouble=Cause.EXPIRES)
+FAILS = Standing(programme=True, keeps_up=True, goes_on=True, trouble=Cause.FAILED)
+ENDS_SOON = Standing(programme=True, keeps_up=True, goes_on=True, trouble=Cause.EXPIRES)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +30,10 @@ ENDS_SOON = Standing(programme=True, keeps_up=True, trouble=Cause.EXPIRES)
         ([FAILS, HANGS], Decision(leader=0, start=Cause.SLOW)),
         # what is older than what is known proves nothing, unless nobody has anything better
         ([FAILS, SHOWS], Decision(leader=0)),
-        ([NEW, SHOWS], Decision(leader=1, retire=(0,))),
+        ([NEW, SHOWS], Decision(leader=1)),
+        # what goes on is kept until the next one does, what stands still is not
+        ([ENDS_SOON, YOUNG], Decision(leader=1)),
+        ([FAILS, ENDS_SOON, YOUNG], Decision(leader=2, retire=(0,))),
         # proved: all before it may go, whatever their state
         ([ENDS_SOON, GOOD], Decision(leader=1, retire=(0,))),
         ([GOOD, HANGS, GOOD], Decision(leader=2, retire=(0, 1))),
@@ -43,7 +47,7 @@ def test_what_is_decided(workers: list[Standing], decision: Decision) -> None:
     assert decide(workers) == decision
 
 
-standings = st.builds(Standing, st.booleans(), st.booleans(), st.sampled_from([None, *Cause]))
+standings = st.builds(Standing, st.booleans(), st.booleans(), st.booleans(), st.sampled_from([None, *Cause]))
 
 
 @given(st.lists(standings, max_size=MOST_WORKERS))

@@ -208,6 +208,26 @@ def test_a_playlist_that_is_empty_for_a_moment_makes_nothing_new() -> None:
     assert starts(timeline.advance(window(6, 8), NOON + 2 * TWO).new) == [0.0]
 
 
+def test_a_session_that_follows_another_changes_too() -> None:
+    """A playlist has changed if it is another than its session's last one, though a faster session has shown it all."""
+    timeline = Timeline()
+    views = [timeline.advance(window(n, n + 3), NOON, session=session) for n in (0, 0, 1) for session in (1, 2)]
+    assert [view.changed for view in views] == [True, True, False, False, True, True]
+    assert [bool(view.new) for view in views] == [True, False, False, False, True, False]
+
+
+def test_a_session_goes_on_when_it_shows_newer_programme_than_at_first() -> None:
+    """Advertisements after the programme of its first playlist are no going on, nor is what was older."""
+    timeline = Timeline()
+    shown = [(0, 3, 0), (0, 3, 0), (2, 5, 2), (3, 6, 2)]
+    marks = [[False] * (last + 1 - first - ads) + [True] * ads for first, last, ads in shown]
+    views = [
+        timeline.advance(window(first, last, dated=True), NOON, advertisements=mark)
+        for (first, last, _), mark in zip(shown, marks, strict=True)
+    ]
+    assert [view.goes_on for view in views] == [False, False, False, True]
+
+
 def test_an_encoder_that_restarts_with_other_names_is_new() -> None:
     """Numbers that begin anew do not hide entries with other names."""
     timeline = Timeline()
