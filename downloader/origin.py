@@ -45,12 +45,14 @@ async def fetch_playlist(
     url: str,
     headers: Mapping[str, str] | None = None,
     *,
+    variables: Mapping[str, str] | None = None,
     seconds: float = 0.0,
     seen: Callable[[str], None] = lambda _: None,
 ) -> MediaPlaylist | MultivariantPlaylist:
     """Fetch and read a playlist; the origin may hold the answer back for so many `seconds`. `seen` gets its text.
 
-    Raises OriginError if it does not come, or is none.
+    A media playlist may import `variables`, which are those of the multivariant playlist that led to it. Raises
+    OriginError if it does not come, or is none.
     """
     try:
         async with session.get(url, headers=headers, timeout=_timeout(seconds)) as response:
@@ -65,7 +67,7 @@ async def fetch_playlist(
     text = body.decode("utf-8", "replace")
     seen(text)
     try:
-        return await asyncio.to_thread(parse, text, where)
+        return await asyncio.to_thread(parse, text, where, variables)
     except PlaylistError as error:
         raise OriginError(f"{without_secrets(url)}: {error}") from error
 
@@ -81,11 +83,12 @@ async def fetch_media_playlist(
     url: str,
     headers: Mapping[str, str] | None = None,
     *,
+    variables: Mapping[str, str] | None = None,
     seconds: float = 0.0,
     seen: Callable[[str], None] = lambda _: None,
 ) -> MediaPlaylist:
     """Fetch and read a media playlist, as `fetch_playlist` does. Raises OriginError if it is a multivariant one too."""
-    playlist = await fetch_playlist(session, url, headers, seconds=seconds, seen=seen)
+    playlist = await fetch_playlist(session, url, headers, variables=variables, seconds=seconds, seen=seen)
     if not isinstance(playlist, MediaPlaylist):
         raise OriginError(f"{without_secrets(url)} is now a choice of qualities, where a list of segments was.")
     return playlist

@@ -32,7 +32,7 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Where the media playlist of one quality is; `headers` go with each request.
+    """Where the media playlist of one quality is; `headers` go with each request, `variables` are for it to import.
 
     `renew_at` is when another address should be looked for. If the channel's address is that of the media playlist, it
     is here already, having been `asked` for then. Both are seconds of the loop's clock.
@@ -40,6 +40,7 @@ class Found:
 
     url: str
     headers: Mapping[str, str]
+    variables: Mapping[str, str] = field(default_factory=dict)
     renew_at: float | None = None
     playlist: MediaPlaylist | None = None
     asked: float = 0.0
@@ -97,8 +98,10 @@ class Source:
         lasts = told.playlists.expires_in
         renew_at = answer.asked + renew_after(lasts).total_seconds() if lasts else None
         addresses = self._choose(told, quality)
-        playlist = told.playlist if isinstance(told.playlist, MediaPlaylist) else None
-        return Found(addresses[attempt % len(addresses)], told.playlists.headers, renew_at, playlist, told.asked)
+        url, headers = addresses[attempt % len(addresses)], told.playlists.headers
+        if isinstance(told.playlist, MultivariantPlaylist):
+            return Found(url, headers, told.playlist.variables, renew_at)
+        return Found(url, headers, renew_at=renew_at, playlist=told.playlist, asked=told.asked)
 
     async def _ask(self) -> _Told:
         try:

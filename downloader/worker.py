@@ -92,7 +92,12 @@ class Worker:
         try:
             with self._watched(_SLOW_PLAYLIST_SECONDS + held, f"{without_secrets(url)} takes long to answer."):
                 return await fetch_media_playlist(
-                    self.recorder.session, url, found.headers, seconds=held, seen=self.recorder.playlists.saw
+                    self.recorder.session,
+                    url,
+                    found.headers,
+                    variables=found.variables,
+                    seconds=held,
+                    seen=self.recorder.playlists.saw,
                 )
         except OriginError as error:
             self.recorder.count_playlist("failed")

@@ -47,6 +47,26 @@ async def test_a_playlist_that_fails_at_first_sight_is_not_insisted_on(
     assert origin.count(PATH) == 1
 
 
+async def test_a_playlist_imports_what_the_choice_of_qualities_defines(
+    origin: Origin, store: Store, recorder: Recorder, events: LogEvents, ticks: Ticks
+) -> None:
+    """The addresses of segments may hold names for texts that the multivariant playlist tells (EXT-X-DEFINE)."""
+    live = Live(origin)
+    live.reveal_some(1)
+    [content] = live.bodies
+    origin.put("/today/0.ts", content)
+    define = '#EXT-X-DEFINE:NAME="folder",VALUE="today"'
+    origin.put("/choice.m3u8", multivariant(source="media.m3u8").replace("#EXTM3U", f"#EXTM3U\n{define}", 1))
+    text = playlist(Entry("/{$folder}/0.ts", at=NOON), tags=('#EXT-X-DEFINE:IMPORT="folder"',))
+    origin.put("/media.m3u8", text)
+    fetching = asyncio.create_task(recorder.run())
+    working = asyncio.create_task(work(worker(recorder, origin.url("/choice.m3u8"))))
+    await events.wait("segment_committed")
+    assert bodies(store) == [content]
+    working.cancel()
+    fetching.cancel()
+
+
 async def test_a_playlist_that_fails_is_insisted_on_for_a_while(
     origin: Origin, recorder: Recorder, ticks: Ticks
 ) -> None:
