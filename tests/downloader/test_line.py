@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from aiohttp import ClientSession
@@ -51,7 +51,7 @@ class Scripted:
         self.changed.set()
 
     def is_in(self, trouble: Cause, reason: str = "It is bad.") -> None:
-        self.becomes(Standing(self.standing.programme, self.standing.keeps_up, trouble), reason)
+        self.becomes(replace(self.standing, trouble=trouble), reason)
 
 
 @dataclass
