@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from aiohttp import ClientSession
@@ -20,7 +20,7 @@ from downloader.source import Channel, Source
 from downloads import Ticks
 from log_events import PATIENCE_SECONDS, LogEvents
 
-GOOD = Standing(programme=True, keeps_up=True)
+GOOD = Standing(programme=True, keeps_up=True, goes_on=True)
 
 
 @dataclass(eq=False)
@@ -51,7 +51,7 @@ class Scripted:
         self.changed.set()
 
     def is_in(self, trouble: Cause, reason: str = "It is bad.") -> None:
-        self.becomes(Standing(self.standing.programme, self.standing.keeps_up, trouble), reason)
+        self.becomes(replace(self.standing, trouble=trouble), reason)
 
 
 @dataclass
