@@ -20,7 +20,7 @@ from downloader.source import Channel, Source
 from downloads import Ticks
 from log_events import PATIENCE_SECONDS, LogEvents
 
-GOOD = Standing(programme=True, keeps_up=True)
+GOOD = Standing(programme=True, keeps_up=True, goes_on=True)
 
 
 @dataclass(eq=False)
