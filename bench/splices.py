@@ -25,12 +25,17 @@ from common.encoding import Container
 from common.ffmpeg import find_ffmpeg
 from common.sidecar import FactsStore
 from common.store import Store
+from common.transitions import Transition
 
 ROUNDS = 3
 MINUTE, TEN_MINUTES = timedelta(minutes=1), timedelta(minutes=10)
 # Neither end lies where a GOP does.
 BEGIN = START + timedelta(seconds=5.3)
 SOURCES = {"no B-frames": 0, "B-frames": 3}
+AROUND_A_FADE = (
+    VideoRange(BEGIN, BEGIN + timedelta(seconds=10)),
+    VideoRange(BEGIN + timedelta(seconds=60), BEGIN + timedelta(seconds=70)),
+)
 MEGABYTE = 1 << 20
 SAMPLE_SECONDS = 0.02
 
@@ -58,7 +63,15 @@ def main() -> None:
         for kind, base in stores.items():
             for length, text in ((MINUTE, "60 s"), (TEN_MINUTES, "10 min")):
                 print(f"| first byte of a fast cut, {text}, {kind} | {first_byte(base, length):.2f} s | ≤ 0.5 s |")
-            print(f"| peak memory of a smart cut, 10 min, {kind} | {peak_memory(base, folder):.0f} MB | ≤ 250 MB |")
+            memory = peak_memory(base, folder, "--range", *_spoken(VideoRange(BEGIN, BEGIN + TEN_MINUTES)))
+            print(f"| peak memory of a smart cut, 10 min, {kind} | {memory:.0f} MB | ≤ 250 MB |")
+            print(f"| two ranges of 10 s and a fade of one, smart, {kind} | {faded(base, folder):.2f} s | ≤ 4 s |")
+            words = [word for each in AROUND_A_FADE for word in ("--range", *_spoken(each))]
+            memory = peak_memory(base, folder, *words, "--transition", "fade,1")
+            print(f"| peak memory of that, {kind} | {memory:.0f} MB | ≤ 500 MB |")
+            begun, whole = preview(base)
+            print(f"| preview of the fade, first byte / whole, {kind} | {begun:.2f} / {whole:.2f} s | ≤ 1 s |")
+            print(f"| a frame as PNG, {kind} | {frame(base):.2f} s |  |")
 
 
 def _row(name: str, taken: list[Timed], target: str) -> None:
@@ -140,20 +153,56 @@ def _first_byte(url: str) -> float:
         return time.perf_counter() - began
 
 
+# Transitions, and pictures --------------------------------------------------------------------------------------------
+
+
+def faded(base: Path, folder: Path) -> float:
+    """Give the seconds that two ranges with a fade between them take, to the frame."""
+    fade = Transition("fade", timedelta(seconds=1))
+    wanted = Order("chan", "source", AROUND_A_FADE, transitions=(fade,))
+
+    def cut() -> None:
+        store = Store(base)
+        gathered = gather(store, FactsStore(store), wanted)
+        made = asyncio.run(make_smart(gathered, wanted, Container.MPEGTS, folder / "faded.ts"))
+        assert made.kind is CutType.SMART, made.reason
+
+    return median(seconds(cut) for _ in range(ROUNDS))
+
+
+def preview(base: Path) -> tuple[float, float]:
+    """Give the seconds from a request to the first byte of a preview, and to its last."""
+    ranges = [("range", ",".join(_spoken(each))) for each in AROUND_A_FADE]
+    query = urlencode([ranges[0], ("transition", "fade,1"), ranges[1]])
+    with running_restreamer(base, 1) as port:
+        url = f"http://127.0.0.1:{port}/preview/chan/source.mp4?{query}"
+        taken = [(_first_byte(url), seconds(partial(_whole, url))) for _ in range(ROUNDS)]
+    return median(begun for begun, _ in taken), median(whole for _, whole in taken)
+
+
+def frame(base: Path) -> float:
+    """Give the seconds that a frame in the midst of a GOP takes, another one each time."""
+    moments = [BEGIN + timedelta(seconds=20.7 + 3.3 * number) for number in range(5)]
+    with running_restreamer(base, 1) as port:
+        url = f"http://127.0.0.1:{port}/frame/chan/source.png"
+        return median(seconds(partial(_whole, f"{url}?timestamp={format_utc(moment)}")) for moment in moments)
+
+
+def _whole(url: str) -> None:
+    with urlopen(url) as response:  # noqa: S310 - our own
+        assert response.read()
+
+
+def _spoken(wanted: VideoRange) -> tuple[str, str]:
+    return format_utc(wanted.start), format_utc(wanted.end)
+
+
 # Memory ---------------------------------------------------------------------------------------------------------------
 
 
-def peak_memory(base: Path, folder: Path) -> float:
+def peak_memory(base: Path, folder: Path, *words: str) -> float:
     """Give the most megabytes that `respool cut` and all that it starts have at once, shared ones by their share."""
-    command = [
-        sys.executable,
-        "-m",
-        "respool",
-        "cut",
-        "chan/source",
-        format_utc(BEGIN),
-        format_utc(BEGIN + TEN_MINUTES),
-    ]
+    command = [sys.executable, "-m", "respool", "cut", "chan/source", *words]
     command += ["-o", str(folder / "ours.ts"), "--overwrite", "--base-dir", str(base), "--type", "smart"]
     peak = 0
     with _started(command) as process:
