@@ -32,6 +32,10 @@ _MOST_WAITING = 50_000
 _NEWEST = 3
 
 _LONGEST_PAUSE = 15.0
+_FIRST_PAUSE = 0.5
+
+# A cache that keeps half a segment does so for some seconds; and there is no hurry, since it is on disk.
+_DOUBT_PAUSE = 2.0
 
 # A segment that no playlist has shown for so long is no longer listed: more than the time between two looks.
 _LISTED = timedelta(seconds=20)
@@ -49,7 +53,7 @@ _LISTED_SECONDS = metrics.seconds("segment_seen_to_disk", "Time from a segment's
 class _Job:
     """A segment to be fetched; the least goes first. `since` is when it was first seen (the loop's clock).
 
-    `is_held`: there is something of it already, as `suspect`, and this is another try for something better.
+    `doubts` is how often it has come, and been odd: it is there as `suspect`, and this is a try for something better.
     """
 
     urgency: int
@@ -57,7 +61,7 @@ class _Job:
     segment: NewSegment = field(compare=False)
     since: float = field(compare=False)
     failed: int = field(default=0, compare=False)
-    is_held: bool = field(default=False, compare=False)
+    doubts: int = field(default=0, compare=False)
 
 
 @dataclass(slots=True)
@@ -103,11 +107,11 @@ class FetchQueue:
             outcome = await self._attempt(job)
             if isinstance(outcome, FetchError):
                 self._try_later(job, outcome)
-            elif is_settled(outcome.segment.type, job.segment, job.failed, self._odd):
+            elif is_settled(outcome.segment.type, job.segment, job.doubts, self._odd):
                 self._waiting -= 1
                 self._odd = 0 if outcome.segment.type is SegmentType.FULL else self._odd + 1
             else:
-                self._again(replace(job, is_held=True))
+                self._again(replace(job, doubts=job.doubts + 1), first=_DOUBT_PAUSE)
 
     async def _attempt(self, job: _Job) -> Fetched | FetchError:
         # another session may have another way to it, which is tried in turn with the first
@@ -133,15 +137,15 @@ class FetchQueue:
         listed = listed_at is not None and self.now() - listed_at <= _LISTED
         if is_hopeless(failure, Tries(failed, loop.time() - job.since, listed)):
             self._waiting -= 1
-            if not job.is_held:
+            if not job.doubts:
                 self._lose(job.segment, failure.reason, str(failure))
             return
         self._again(job)
 
-    def _again(self, job: _Job) -> None:
-        """Put a segment back for after a pause."""
+    def _again(self, job: _Job, *, first: float = _FIRST_PAUSE) -> None:
+        """Put a segment back for after a pause, of up to `first` seconds after the first attempt, and growing."""
         again = replace(job, urgency=max(job.urgency, _FAILED), failed=job.failed + 1)
-        pause = backoff(again.failed, first=0.5, most=_LONGEST_PAUSE)
+        pause = backoff(again.failed, first=first, most=_LONGEST_PAUSE)
         asyncio.get_running_loop().call_later(pause, self._jobs.put_nowait, again)
 
     def _lose(self, segment: NewSegment, reason: Reason, sentence: str) -> None:

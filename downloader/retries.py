@@ -41,11 +41,12 @@ def is_hopeless(error: FetchError, tries: Tries) -> bool:
     return error.gone
 
 
-def is_settled(kind: SegmentType, new: NewSegment, failed: int, odd: int) -> bool:
-    """Tell whether a segment that has come is as good as it gets; `odd` is how many before it stayed `suspect`.
+def is_settled(kind: SegmentType, new: NewSegment, doubts: int, odd: int) -> bool:
+    """Tell whether a segment that has come is as good as it gets.
 
-    A `suspect` one is fetched again some times, unless that is in the nature of the stream. After a jump of the told
-    times it cannot be sound.
+    `doubts` is how often it came odd before, `odd` how many segments before it stayed `suspect`. A `suspect` one is
+    fetched again some times, unless that is in the nature of the stream. After a jump of the told times it cannot be
+    sound.
     """
     doubtful = kind is SegmentType.SUSPECT and not new.after_jump
-    return not doubtful or failed + 1 >= _MOST_DOUBTS or odd >= _ODD_BY_NATURE
+    return not doubtful or doubts + 1 >= _MOST_DOUBTS or odd >= _ODD_BY_NATURE

@@ -26,6 +26,7 @@ from faults import (
     random_broadcast,
     redirects,
     sends,
+    understates,
     without,
 )
 from origin import Asked, Fault
@@ -84,6 +85,15 @@ def test_a_fault_that_passes_costs_nothing(store: Store, name: str) -> None:
     recorded = record(store, {"chan": (script, [fault])})
     assert recorded.faults() == []
     assert any(line.fault == name for line in recorded.origin.shows["chan"].ledger)
+
+
+def test_what_is_odd_after_failures_is_asked_for_again(store: Store) -> None:
+    """However often a segment has failed, one that comes then and is not all there is not the last word."""
+    twelve = frozenset({12})
+    fails = Fault("fails", SEGMENTS, answers(503), numbers=twelve, attempts=4)
+    odd = Fault("odd", SEGMENTS, understates(0.3), numbers=twelve, attempts=6)
+    recorded = record(store, {"chan": (Script(), [fails, odd])})
+    assert recorded.faults() == []
 
 
 @pytest.mark.parametrize("form", [Script(), Script(every_key=1, every_map=1)], ids=["segments", "keys and maps"])

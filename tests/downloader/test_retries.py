@@ -36,7 +36,7 @@ def test_when_there_is_no_hope(reason: Reason, gone: bool | None, tries: Tries, 
 
 
 @pytest.mark.parametrize(
-    ("kind", "after_jump", "failed", "odd", "settled"),
+    ("kind", "after_jump", "doubts", "odd", "settled"),
     [
         (SegmentType.FULL, False, 0, 0, True),
         (SegmentType.SUSPECT, False, 0, 0, False),
@@ -49,7 +49,7 @@ def test_when_there_is_no_hope(reason: Reason, gone: bool | None, tries: Tries, 
 def test_what_is_odd_is_asked_for_again(
     kind: SegmentType,
     after_jump: bool,  # noqa: FBT001
-    failed: int,
+    doubts: int,
     odd: int,
     settled: bool,  # noqa: FBT001
 ) -> None:
@@ -57,4 +57,4 @@ def test_what_is_odd_is_asked_for_again(
     new = NewSegment(
         PlaylistSegment("http://host/0.ts", timedelta(seconds=2)), NOON, guessed=False, after_jump=after_jump
     )
-    assert is_settled(kind, new, failed, odd) is settled
+    assert is_settled(kind, new, doubts, odd) is settled
