@@ -432,6 +432,34 @@ COMMENT ON COLUMN webhooks.url IS 'Where the notifications are sent (POST).';
 COMMENT ON COLUMN webhooks.secret IS 'With which they are signed (HMAC-SHA-256).';
 COMMENT ON COLUMN webhooks.states IS 'The new states of which it is told; NULL: of all.';
 
+-- Not columns of webhooks: whoever changes an event's state refers to those rows, and would conflict with each delivery.
+CREATE TABLE IF NOT EXISTS webhook_turns (
+    webhook     text NOT NULL,
+    attempts    integer NOT NULL DEFAULT 0,
+    next_try    timestamptz NOT NULL DEFAULT '-infinity',
+    error       text,
+    claim_token uuid,
+    lease_until timestamptz NOT NULL DEFAULT '-infinity',
+    CONSTRAINT webhook_turns_are_unique PRIMARY KEY (webhook),
+    CONSTRAINT webhook_turns_have_a_webhook FOREIGN KEY (webhook) REFERENCES webhooks ON DELETE CASCADE ON UPDATE CASCADE
+);
+COMMENT ON TABLE webhook_turns IS 'How delivery to each webhook stands, and which cutter has its turn.';
+COMMENT ON COLUMN webhook_turns.webhook IS 'To whom.';
+COMMENT ON COLUMN webhook_turns.attempts IS 'How often in a row it was away.';
+COMMENT ON COLUMN webhook_turns.next_try IS 'Nothing is sent to it before.';
+COMMENT ON COLUMN webhook_turns.error IS 'Why nothing could be sent to it the last time; NULL: something could.';
+COMMENT ON COLUMN webhook_turns.claim_token IS 'Of the cutter that sends to it now, made anew each time.';
+COMMENT ON COLUMN webhook_turns.lease_until IS 'Until when no other cutter sends to it.';
+INSERT INTO webhook_turns (webhook) SELECT name FROM webhooks ON CONFLICT DO NOTHING;
+
+CREATE OR REPLACE FUNCTION begin_webhook() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO webhook_turns (webhook) VALUES (NEW.name);
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION begin_webhook IS 'Gives a new webhook its row of webhook_turns.';
+CREATE OR REPLACE TRIGGER webhooks_begin AFTER INSERT ON webhooks FOR EACH ROW EXECUTE FUNCTION begin_webhook();
+
 CREATE TABLE IF NOT EXISTS notifications (
     number   bigint GENERATED ALWAYS AS IDENTITY,
     webhook  text NOT NULL,
@@ -453,7 +481,10 @@ COMMENT ON COLUMN notifications.made IS 'When the state changed.';
 COMMENT ON COLUMN notifications.attempts IS 'How often it was sent in vain.';
 COMMENT ON COLUMN notifications.next_try IS 'Not to be sent before.';
 COMMENT ON COLUMN notifications.error IS 'Why it could not be delivered the last time.';
-CREATE INDEX IF NOT EXISTS notifications_due ON notifications (next_try, number);
+-- What is first of a webhook, and whether an earlier one of the same event still waits.
+DROP INDEX IF EXISTS notifications_due;
+CREATE INDEX IF NOT EXISTS notifications_by_webhook ON notifications (webhook, number);
+CREATE INDEX IF NOT EXISTS notifications_by_event ON notifications (webhook, event, number);
 
 CREATE OR REPLACE FUNCTION notify_webhooks() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
