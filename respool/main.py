@@ -13,6 +13,8 @@ COMMANDS = {
     "cut": ("respool.cut:cli", "Cut a range, or several, out of a recording into a video file."),
     "coverage": ("respool.coverage:cli", "Show what is recorded of a channel: hours, holes and types, as a picture."),
     "status": ("respool.status:cli", "Show what is being recorded, and what is missing of the last hours and why."),
+    "event": ("respool.event:cli", "Say which pieces of the recording become videos, and see what becomes of them."),
+    "webhook": ("respool.webhook:cli", "Say who is told when an event changes its state."),
     "dsn": ("respool.dsn:cli", "Print the address of the embedded database that `up` runs."),
 }
 

@@ -66,6 +66,32 @@ def test_table_of_commands_says_what_they_say(name: str) -> None:
     assert command(name).name == name
 
 
+def inner_options() -> Iterator[tuple[str, click.Command, click.Option]]:
+    """Every option of every command within a command, but for --help."""
+    for name in COMMANDS:
+        group = command(name)
+        for inner, each in (group.commands if isinstance(group, click.Group) else {}).items():
+            yield from ((f"{name} {inner}", each, param) for param in each.params if isinstance(param, click.Option))
+
+
+# What is said of one event has no variables: one that is left in a shell would change events, unnoticed.
+SETTINGS = {"--database", "--data", "--as", "--json"}
+
+
+@pytest.mark.parametrize(("name", "inner", "option"), [*inner_options()], ids=str)
+def test_options_of_inner_commands_are_explained(name: str, inner: click.Command, option: click.Option) -> None:
+    """Every option of a command such as `event add` has a help text, and those that are settings a variable."""
+    said = " ".join(CliRunner().invoke(cli, [*name.split(), "--help"], terminal_width=10_000).output.split())
+    assert option.help
+    assert option.help.endswith(".")
+    assert option.help in said
+    flag = next(text for text in option.opts if text.startswith("--"))
+    variable = "RESPOOL_" + flag[2:].upper().replace("-", "_")
+    assert option.envvar == (variable if flag in SETTINGS else None)
+    assert inner.get_short_help_str(limit=50).endswith(".")
+    assert not inner.get_short_help_str(limit=50).endswith("...")
+
+
 @pytest.mark.parametrize(("name", "option"), [*options()], ids=str)
 def test_options_are_explained(name: str, option: click.Option) -> None:
     """Every option has a help text and an environment variable of its name, and the command's help shows both."""
@@ -92,6 +118,8 @@ def test_help_loads_nothing_heavy() -> None:
         ("respool.cut", {"downloader", "restreamer", "aiohttp", "asyncpg"}),
         ("respool.coverage", {"downloader", "restreamer", "aiohttp", "asyncpg"}),
         ("respool.status", {"downloader", "restreamer", "aiohttp", "asyncpg"}),
+        ("respool.event", {"downloader", "restreamer", "cutter", "aiohttp", "PIL"}),
+        ("respool.webhook", {"downloader", "restreamer", "cutter", "aiohttp", "PIL"}),
     ],
 )
 def test_services_do_not_load_each_other(module: str, strangers: set[str]) -> None:
