@@ -1,8 +1,9 @@
 """Upload locations: what a place to which videos are delivered promises, and how it fails.
 
 The order of calls for one video: `begin`, whose session goes on the event's row; `deliver`; after a crash `find`, and
-`deliver` again with the session that is on the row, until it is out. A session is dropped for SessionLostError alone:
-whoever goes on with it sends the same video, and whoever begins another one may send a second.
+`deliver` again with the session that is on the row, until it is out. A session is dropped for SessionLostError alone,
+even if the video is cut anew: whoever goes on with it sends the same video, and whoever begins another one may send a
+second.
 """
 
 from collections.abc import Awaitable, Callable
@@ -97,12 +98,16 @@ class SessionLostError(LocationError):
     """The session is no more, and certainly nothing of it is out: begin anew."""
 
 
+class DamagedSpoolError(OSError):
+    """The spooled file is not what it was when it was made; nothing of it may go out."""
+
+
 class Location(Protocol):
     """A place to which videos are delivered.
 
     An asynchronous context manager: entering it opens connections and asks nobody. Its methods raise LocationError and
-    nothing else for what happens at the location; OSError, if the spooled file cannot be read. All may be cancelled at
-    any time, and called at once for several videos.
+    nothing else for what happens at the location; OSError, DamagedSpoolError among it, for the spooled file. All may be
+    cancelled at any time, and called at once for several videos.
     """
 
     @property
