@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from aiohttp import ClientSession
 
 from common.segments import Segment
+from common.waits import in_thread
 from downloader.arrival import Circumstances, Committed, Order, Target, WrongKeyError
 from downloader.attempt import Attempt, clear, first_whole, is_slow
 from downloader.encryption import Decryption, Secret, key_bytes, vector, whole_blocks
-from downloader.neighbours import Neighbours
+from downloader.held import latest_sizes
+from downloader.neighbours import REMEMBERED, Neighbours
 from downloader.outcomes import FetchError, Reason
 from downloader.playlist_values import Key, Map
 from downloader.prefetches import Prefetches
@@ -61,6 +63,11 @@ class Fetcher:
     def send(self, headers: Mapping[str, str]) -> None:
         """Send these headers with every request from now on."""
         self._client.headers = dict(headers)
+
+    async def learn(self) -> None:
+        """Look at the last segments in the store: what comes next is held against them. Raises OSError."""
+        for size, duration in await in_thread(latest_sizes, self._target, REMEMBERED):
+            self._neighbours.add(size, duration)
 
     async def fetch(self, new: NewSegment) -> Fetched:
         """Fetch one segment and commit it as `full`, or as `suspect` if something about it is odd.

@@ -2,12 +2,12 @@
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from common.coverage import JOIN_TOLERANCE
-from common.dateutil import floor_hour, hours_touching
+from common.dateutil import floor_hour, hours_touching, parse_hour
 from common.segments import Segment, SegmentType
-from downloader.fetch import Target
+from downloader.arrival import Target
 from downloader.timeline import NewSegment
 
 
@@ -25,6 +25,17 @@ def start_of(target: Target, content: str, earliest: datetime, latest: datetime)
     """
     found = [segment.start for segment in _full(target, hours_touching(earliest, latest)) if segment.hash == content]
     return max((start for start in found if earliest <= start <= latest), default=None)
+
+
+def latest_sizes(target: Target, count: int) -> list[tuple[int, timedelta]]:
+    """Give the bytes and the durations of the last segments that are held in full, oldest first, at most so many.
+
+    Only the last two hours with anything in them are looked at. Raises OSError if the store cannot be read.
+    """
+    store, channel, quality = target.store, target.channel, target.quality
+    hours = [parse_hour(hour) for hour in store.hours(channel, quality)[-2:]]
+    last = sorted(_full(target, hours), key=lambda segment: segment.start)[-count:]
+    return [(store.segment_path(channel, quality, each).stat().st_size, each.duration) for each in last]
 
 
 def _full(target: Target, hours: Iterable[datetime]) -> list[Segment]:

@@ -16,7 +16,8 @@ from common.scan import Scan, scan
 from common.ticks import TICKS, distance
 from common.transport import Packets, TransportError, as_packets, read_headers
 
-_REMEMBERED, _ENOUGH = 20, 5
+REMEMBERED = 20
+_ENOUGH = 5
 
 # Below this share of its neighbours' bit rate a segment's timestamps are looked at.
 _LOW = 0.6
@@ -29,7 +30,7 @@ class Neighbours:
     """The bit rates of the last complete segments of a quality."""
 
     def __init__(self) -> None:
-        self._rates: deque[float] = deque(maxlen=_REMEMBERED)
+        self._rates: deque[float] = deque(maxlen=REMEMBERED)
 
     def add(self, size: int, duration: timedelta) -> None:
         """Take in a complete segment, of so many bytes."""

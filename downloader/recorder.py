@@ -72,6 +72,10 @@ class Recorder:
 
     async def run(self) -> None:
         """Fetch and report what is new, until cancelled."""
+        try:
+            await self._fetcher.learn()
+        except OSError as error:
+            self._complain(error)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._queue.run())
             group.create_task(self._sift())

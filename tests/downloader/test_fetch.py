@@ -5,6 +5,7 @@ import errno
 import gzip
 import io
 import tracemalloc
+from dataclasses import replace
 from datetime import timedelta
 
 import av
@@ -312,6 +313,21 @@ async def test_a_segment_that_ends_early_is_told_by_its_neighbours(
     assert short.segment.type is nothing.segment.type is SegmentType.SUSPECT
     assert len(short.remarks) == 1
     assert nothing.remarks == ("it has few bytes, and no timestamps that can be read",)
+
+
+async def test_neighbours_are_known_after_a_restart(
+    session: ClientSession, origin: Origin, store: Store, stream: list[bytes]
+) -> None:
+    """What ends early is told at once by segments that were recorded before the process began."""
+    half = stream[1][: len(stream[1]) // 2 // PACKET * PACKET]
+    origin.put(PATH, *stream, half)
+    before = Fetcher(session, Target(store, "chan", "source"))
+    for number in range(len(stream)):
+        await before.fetch(replace(new(origin.url(PATH)), start=NOON + number * timedelta(seconds=2)))
+    fetcher = Fetcher(session, Target(store, "chan", "source"))
+    await fetcher.learn()
+    short = await fetcher.fetch(new(origin.url(PATH)))
+    assert short.segment.type is SegmentType.SUSPECT
 
 
 async def test_a_segment_after_a_jump_is_suspect(session: ClientSession, origin: Origin, store: Store) -> None:
