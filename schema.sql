@@ -20,6 +20,20 @@ COMMENT ON COLUMN nodes.name IS 'What we call the machine.';
 COMMENT ON COLUMN nodes.url IS 'Where its restreamer answers, as the other machines reach it.';
 COMMENT ON COLUMN nodes.last_seen IS 'When it last announced itself; NULL if it never did.';
 
+CREATE TABLE IF NOT EXISTS cutters (
+    name      text NOT NULL,
+    folder    text NOT NULL,
+    locations text[] NOT NULL,
+    last_seen timestamptz,
+    CONSTRAINT cutters_name_is_unique PRIMARY KEY (name),
+    CONSTRAINT cutters_name_is_a_name CHECK (name <> '')
+);
+COMMENT ON TABLE cutters IS 'The cutters that run or have run, one per node.';
+COMMENT ON COLUMN cutters.name IS 'The name of the node, as events name it: uploader, uploader_allowlist, lacking.';
+COMMENT ON COLUMN cutters.folder IS 'Which spool folder it has, by the name that the folder holds.';
+COMMENT ON COLUMN cutters.locations IS 'The upload locations that it knows.';
+COMMENT ON COLUMN cutters.last_seen IS 'When it last announced itself; NULL since it was stopped.';
+
 -- Events -------------------------------------------------------------------------------------------------------------
 
 DO $$ BEGIN
@@ -192,7 +206,8 @@ COMMENT ON COLUMN events.lease_until IS 'When the claim lapses unless its cutter
 COMMENT ON COLUMN events.next_try IS 'Not to be claimed before; NULL: at once.';
 COMMENT ON COLUMN events.lacking IS 'Why nodes cannot cut it now: an object of their names and a sentence each.';
 COMMENT ON COLUMN events.spool IS
-    'The finished file that waits for its delivery: an object of node, name, bytes, sha256, made_as; NULL: none.';
+    'The finished file that waits for its delivery: an object of node, folder, name, bytes, sha256, made_as, said.'
+    ' Of a video that is out: what its location was told, if by now something else is to be said. NULL: none.';
 COMMENT ON COLUMN events.upload_session IS
     'What the location needs to go on with an upload or to tell that it is complete; may hold a secret address.';
 
@@ -200,6 +215,7 @@ COMMENT ON COLUMN events.upload_session IS
 CREATE INDEX IF NOT EXISTS events_to_claim ON events (priority DESC, edit_time, id) WHERE state = 'EDITED';
 CREATE INDEX IF NOT EXISTS events_under_way ON events (lease_until) WHERE state IN ('CLAIMED', 'FINALIZING', 'TRANSCODING');
 CREATE INDEX IF NOT EXISTS events_modified ON events (id) WHERE state = 'MODIFIED';
+CREATE INDEX IF NOT EXISTS events_outdated ON events (id) WHERE state = 'DONE' AND spool IS NOT NULL;
 
 CREATE TABLE IF NOT EXISTS event_transitions (
     before text NOT NULL,

@@ -8,7 +8,7 @@ import itertools
 import os
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import ExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -143,18 +143,17 @@ async def make_rough(gathered: Gathered, output: Path, progress: Done | None = N
     UnreadableSegmentError, CannotSpliceError if they make no one file, and OSError; of a segment, with its path.
     """
     duration, rough = timedelta(0), await in_thread(plan_rough, gathered.reading, gathered.ranges)
-    async with spooled(output) as temp:
-        with await in_thread(_open_new, temp) as file:
-            for number, wanted in enumerate(gathered.ranges):
+    async with spooled(output) as temp, _new_file(temp) as file:
+        for number, wanted in enumerate(gathered.ranges):
 
-                def report(done: float, before: int = number) -> None:
-                    if progress is not None:
-                        progress((before + done) / len(gathered.ranges))
+            def report(done: float, before: int = number) -> None:
+                if progress is not None:
+                    progress((before + done) / len(gathered.ranges))
 
-                segments = await _append(gathered.reading, wanted, file, rough, report)
-                duration += sum((segment.duration for segment in segments), timedelta(0))
-            if not duration:
-                raise NothingRecordedError
+            segments = await _append(gathered.reading, wanted, file, rough, report)
+            duration += sum((segment.duration for segment in segments), timedelta(0))
+        if not duration:
+            raise NothingRecordedError
     return Made(CutType.ROUGH, duration)
 
 
@@ -216,10 +215,9 @@ async def _make_checked(
             await in_thread(_check, temp, reading, planned)
             return
         parts = splice(reading, planned, progress)
-        async with aclosing(parts):
-            with await in_thread(_open_new, temp) as file:
-                async for packets in parts:
-                    await in_thread(file.write, packets.data)
+        async with aclosing(parts), _new_file(temp) as file:
+            async for packets in parts:
+                await in_thread(file.write, packets.data)
         # on its way to the disk meanwhile, which has the whole of it to write
         await asyncio.gather(in_thread(_check, temp, reading, planned), in_thread(_flush, temp, os.O_RDONLY))
         if container is not Container.MPEGTS:
@@ -341,8 +339,11 @@ async def spooled(output: Path) -> AsyncIterator[Path]:
             await in_thread(temp.unlink)
 
 
-def _open_new(path: Path) -> BinaryIO:
-    return path.open("xb")
+@asynccontextmanager
+async def _new_file(path: Path) -> AsyncIterator[BinaryIO]:
+    """Open a new file, which is closed also if this is cancelled while it is being opened."""
+    with ExitStack() as stack:
+        yield await in_thread(lambda: stack.enter_context(path.open("xb")))
 
 
 def _settle(temp: Path, output: Path) -> None:

@@ -36,6 +36,17 @@ _PASSING = (
 # Two transactions that cannot both have happened: the one that is told so does its work again.
 _CONFLICTS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 
+# What a statement meets while the database is away, stops, restarts or is too busy, or where the way to it is broken.
+AWAY = (
+    *_PASSING,
+    *_CONFLICTS,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,  # its disk is full, say
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+
 _RETRIES = metrics.counter("database_retries", "Transactions that were done again for a conflict.", "reason")
 
 
@@ -96,6 +107,22 @@ async def transaction(pool: Pool, work: Callable[[Connection], Awaitable[T]], *,
         try:
             async with pool.acquire() as connection, connection.transaction():
                 return await work(cast("Connection", connection))  # a proxy with all its methods
+        except _CONFLICTS as error:
+            if attempt == attempts:
+                raise
+            _RETRIES.labels(type(error).__name__).inc()
+            await asyncio.sleep(backoff(attempt, first=0.01, most=0.5))
+    raise AssertionError("the last attempt gives or raises")
+
+
+async def fetch(pool: Pool, sql: str, *args: object, attempts: int = 10) -> list[asyncpg.Record]:
+    """Run one statement, which is a serializable transaction of its own, and give its rows; conflicts are retried.
+
+    Raises as `transaction` does. Where one of AWAY is raised, it may have been done or not.
+    """
+    for attempt in range(1, attempts + 1):
+        try:
+            return await pool.fetch(sql, *args)
         except _CONFLICTS as error:
             if attempt == attempts:
                 raise

@@ -10,6 +10,7 @@ COMMANDS = {
     "up": ("respool.up:cli", "Run everything on this machine; with no channel, a demo stream."),
     "downloader": ("downloader.main:cli", "Record live HLS streams into the store, each under the NAME given to it."),
     "restreamer": ("restreamer.main:cli", "Serve the store as playlists, segments and cuts over HTTP."),
+    "cutter": ("cutter.main:cli", "Cut the events that operators have edited, and deliver the videos."),
     "cut": ("respool.cut:cli", "Cut a range, or several, out of a recording into a video file."),
     "coverage": ("respool.coverage:cli", "Show what is recorded of a channel: hours, holes and types, as a picture."),
     "status": ("respool.status:cli", "Show what is being recorded, and what is missing of the last hours and why."),

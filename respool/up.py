@@ -31,6 +31,18 @@ from respool.postgres import embedded_postgres
 
 log = structlog.get_logger()
 
+# Where videos go unless somebody changes it; written once, and never over what is there.
+_LOCATIONS_FILE = "locations.toml"
+_LOCATIONS = """\
+# Where finished videos go: the upload locations, by the names that events use. Restart `respool up` after a change.
+# docs/locations.md has all types and keys.
+
+[locations.local]
+type = "local"
+folder = "videos"  # beside this file
+create = true
+"""
+
 # What this version makes of a data folder: segments/ and postgres/ in it.
 _FORMAT = 1
 _FORMAT_FILE = "respool.json"
@@ -85,8 +97,23 @@ async def _run_services(config: Config, dsn: str, stop: asyncio.Event) -> None:
         record = [*common, "--qualities", config.qualities, *channels]
         group.create_task(supervise("restreamer", [*common, *address, *shown], stop, stop_seconds=_STOP_SECONDS))
         group.create_task(supervise("downloader", record, stop, stop_seconds=_STOP_SECONDS))
+        group.create_task(
+            supervise(
+                "cutter",
+                [*common, *_cutter_arguments(config)],
+                stop,
+                stop_seconds=_STOP_SECONDS,
+                environment={"RESPOOL_DATABASE": dsn},
+            )
+        )
         group.create_task(_announce(dsn, config.page, stop))
         group.create_task(_tell(config, [channel.partition("=")[0] for channel in channels], stop))
+
+
+def _cutter_arguments(config: Config) -> list[str]:
+    """What the cutter is told of the data folder."""
+    spool, locations = config.data / "spool", config.data / _LOCATIONS_FILE
+    return ["--spool", str(spool), "--locations", str(locations), "--name", socket.gethostname()]
 
 
 async def _start_demo(config: Config, group: asyncio.TaskGroup, stop: asyncio.Event) -> str:
@@ -167,6 +194,7 @@ def data_folder(data: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _check_format(data / _FORMAT_FILE)
             (data / "segments").mkdir(exist_ok=True)
+            _write_locations(data / _LOCATIONS_FILE)
         except BlockingIOError:
             raise UserError(f"Another `respool up` uses {data}; stop that one, or name another with --data.") from None
         except OSError as error:
@@ -175,6 +203,14 @@ def data_folder(data: Path) -> Iterator[None]:
                 "change its rights or name another with --data."
             ) from error
         yield
+
+
+def _write_locations(file: Path) -> None:
+    """Make the file of the upload locations, if there is none; whole, or not at all."""
+    if not file.exists():
+        new = file.with_name(f".{file.name}.new")
+        new.write_text(_LOCATIONS, encoding="utf-8")
+        new.replace(file)
 
 
 def _check_format(path: Path) -> None:

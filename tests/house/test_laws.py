@@ -32,7 +32,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("pieces",),
     ("blends", "crossfades"),
     ("blend_commands", "cuts", "splice"),
-    ("samples",),
+    ("events", "samples"),
     ("errors", "logs", "metrics", "waits"),
     (
         "db",
@@ -60,7 +60,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 PURE = {
     "dateutil", "segments", "coverage", "encoding", "levels", "nal", "codec_strings", "ticks", "transitions", "avc",
     "alignment", "facts", "full_cut", "picture_commands", "sound", "transport", "pes", "programme", "scan", "pieces",
-    "cuts", "splice", "blend_commands", "blends", "crossfades", "sound_track", "av1", "samples", "skew",
+    "cuts", "splice", "blend_commands", "blends", "crossfades", "sound_track", "av1", "samples", "skew", "events",
 }  # fmt: skip
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 

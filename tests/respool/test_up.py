@@ -33,7 +33,7 @@ STOP_SECONDS = 5.0  # the promise
 # A live playlist of a stream that is nowhere: nobody listens on port 9 (discard) of this machine.
 NOWHERE = "http://127.0.0.1:9/live.m3u8"
 
-SERVICES = ("downloader", "restreamer", "ffmpeg", "postgres")
+SERVICES = ("downloader", "restreamer", "cutter", "ffmpeg", "postgres")
 
 
 def until(condition: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
@@ -64,6 +64,7 @@ class Process:
         patterns = {
             "downloader": r"-m downloader ",
             "restreamer": r"-m restreamer ",
+            "cutter": r"-m cutter ",
             "ffmpeg": r"^\S*ffmpeg\S* ",
             "postgres": r"^\S*/postgres -D ",
         }
@@ -145,6 +146,9 @@ class Up:
         """What is in the store of a channel, temps included."""
         paths = (self.data / "segments" / channel / "source").glob("*/[!.]*")
         return {path: parse_name(parse_hour(path.parent.name), path.name) for path in paths}
+
+    def full_segments(self) -> list[Segment]:
+        return [segment for segment in self.segments().values() if segment.type is SegmentType.FULL]
 
     def full(self, channel: str = "demo") -> set[Path]:
         return {path for path, segment in self.segments(channel).items() if segment.type is SegmentType.FULL}
@@ -285,6 +289,21 @@ def test_dsn_leads_to_the_database(running: Up) -> None:
     done = respool("dsn", "--data", str(running.data))
     assert (done.returncode, done.stderr) == (0, "")
     until(lambda: query(done.stdout.strip(), "SELECT url FROM nodes") == [running.page()], "the node is announced")
+
+
+def test_edited_event_becomes_a_video(running: Up) -> None:
+    """An event that is edited in the database is a file in DATA/videos soon after, with nothing configured."""
+    until(lambda: len(running.full()) > 2, "the demo stream is recorded")
+    starts = sorted(segment.start for segment in running.full_segments())
+    dsn = respool("dsn", "--data", str(running.data)).stdout.strip()
+    ranges = f"ARRAY[ROW('{starts[0].isoformat()}', '{starts[1].isoformat()}')::video_range]"
+    values = f"'EDITED', 'demo', 'source', {ranges}, 'The first', 'local', 'rough'"
+    columns = "state, channel, quality, ranges, title, upload_location, cut_type"
+    query(dsn, f"INSERT INTO events ({columns}) VALUES ({values})")  # noqa: S608 - our own values
+    (link,) = until(lambda: query(dsn, "SELECT video_link FROM events WHERE state = 'DONE'"), "the video is there")
+    (video,) = (path for path in (running.data / "videos").rglob("*.ts"))
+    assert (link, video.stat().st_size > 0) == (video.as_uri(), True)
+    until(lambda: [*(running.data / "spool").glob("[!.]*")] == [], "the spool is empty")
 
 
 def test_dsn_of_nothing_is_refused(tmp_path: Path) -> None:

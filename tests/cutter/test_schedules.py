@@ -1,0 +1,140 @@
+"""Random faults at random moments, from a seed: then every event has one video, the right one, and nothing is left.
+
+RESPOOL_SCHEDULES is how many are tried; a few by default, hundreds when something has changed that they are for.
+"""
+
+import asyncio
+import os
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+
+import asyncpg
+import pytest
+
+from cutters import QUICK, House
+from fate import Fate
+
+SCHEDULES = int(os.environ.get("RESPOOL_SCHEDULES", "6"))
+EVENTS = ("a", "b", "c")
+NODES = ("one", "two")
+FAULTS = 20
+SHARE = 0.2
+
+# Ranges in seconds, and the segments that rough cuts of them are made of.
+EDITS = {(0.5, 1.5): (0,), (2.5, 3.5): (1,), (0.5, 3.5): (0, 1), (4.5, 5.5): (2,)}
+
+TERMS = replace(
+    QUICK,
+    lease=timedelta(seconds=0.8),
+    silence=timedelta(seconds=1.5),
+    alive=timedelta(seconds=1.5),
+    stall=timedelta(seconds=0.2),
+)
+
+
+class Schedule:
+    """What happens to the cutters of a house, by the dice."""
+
+    def __init__(self, house: House, seed: int) -> None:
+        self.house = house
+        self.dice = random.Random(seed)
+        self.left = FAULTS
+        self.happened: list[str] = []
+        self.over = asyncio.Event()
+
+    async def live(self, node: str) -> None:
+        """Run a cutter, again whenever it dies."""
+        while not self.over.is_set():
+            fate = Fate(self.nothing)
+            fate.at = self.moments(node, fate)
+            async with self.house.cutter(node, fate=fate, terms=TERMS):
+                ends = [asyncio.ensure_future(each.wait()) for each in (fate.dead, self.over)]
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+                for end in ends:
+                    end.cancel()
+
+    async def nothing(self, _: str) -> None: ...
+
+    def moments(self, node: str, fate: Fate) -> Callable[[str], Awaitable[None]]:
+        async def at(name: str) -> None:
+            often = name.split(maxsplit=1)[0] in {"CANDIDATES", "UNSETTLED", "SPOOL_NAMES", "ANNOUNCE", "NAMESAKE"}
+            if not self.left or often or self.dice.random() > SHARE:
+                return
+            self.left -= 1
+            act = self.dice.choice([self.die, self.die, self.lose, self.operate, self.operate, self.fail, self.turn])
+            self.happened.append(f"{node} {name}: {act.__name__}")
+            await act(fate)
+
+        return at
+
+    async def die(self, fate: Fate) -> None:
+        fate.die()
+
+    async def lose(self, _: Fate) -> None:
+        raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
+
+    async def operate(self, _: Fate) -> None:
+        """Let an operator cancel, edit, or give another title; what the database refuses is not done."""
+        event = self.dice.choice(EVENTS)
+        first, last = (self.house.recording.start + timedelta(seconds=each) for each in self.dice.choice([*EDITS]))
+        ours = "id = $1 AND state IN ('UNEDITED', 'EDITED', 'CLAIMED')"
+        ranges = f"ARRAY[ROW('{first.isoformat()}', '{last.isoformat()}')::video_range]"
+        change = self.dice.choice(
+            ["state = 'UNEDITED'", f"state = 'EDITED', ranges = {ranges}", "title = title || '!'"]
+        )
+        with suppress(asyncpg.CheckViolationError):
+            await self.house.sql.execute(f"UPDATE events SET {change} WHERE {ours}", event)  # noqa: S608 - our own texts
+
+    async def fail(self, _: Fate) -> None:
+        faults = ["away", "away after", "hang", "hang after", "lost", "crash after", "refuse"]
+        self.house.place.faults.append(self.dice.choice(faults))
+
+    async def turn(self, _: Fate) -> None:
+        place = self.house.place
+        place.away, place.find_away = self.dice.choice([(False, False), (True, True), (False, True)])
+
+    async def settle(self) -> None:
+        """Let all faults be over, operators send again what came back to them, and all of it be made."""
+        place = self.house.place
+        self.left, place.away, place.find_away = 0, False, False
+        place.faults.clear()
+        for event in EVENTS:
+            await self.house.sql.execute(
+                "UPDATE events SET state = 'EDITED' WHERE id = $1 AND state = 'UNEDITED'", event
+            )
+        for event in EVENTS:
+            await self.house.until(event, state="DONE")
+        for node in NODES:
+            await self.house.until_empty(node)
+
+
+@pytest.mark.parametrize("seed", range(SCHEDULES))
+async def test_whatever_happens_each_event_has_its_video_once(house: House, seed: int) -> None:
+    """After any deaths, losses, refusals and second thoughts there is one video of each event, of its last edit."""
+    schedule = Schedule(house, seed)
+    lives = [asyncio.create_task(schedule.live(node)) for node in NODES]
+    try:
+        for event in EVENTS:
+            await house.add(event, range=schedule.dice.choice([*EDITS]))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1):  # a location that stays away would keep them for ever
+                for event in EVENTS:
+                    await house.until_any(event, "UNEDITED", "DONE")
+        await schedule.settle()
+        schedule.over.set()
+        await asyncio.gather(*lives)
+    finally:
+        for life in lives:
+            life.cancel()
+    for event in EVENTS:
+        row = await house.row(event)
+        (span,) = row["ranges"]
+        edit = tuple((each - house.recording.start).total_seconds() for each in (span["start"], span["end"]))
+        content = b"".join(house.recording.path(index).read_bytes() for index in EDITS[edit])
+        assert house.stored(event) == [content], schedule.happened
+        number = row["video_id"]
+        assert house.place.told[number].title == row["title"], schedule.happened
+        assert (row["claim_token"], row["spool"], row["error"]) == (None, None, None), schedule.happened

@@ -1,0 +1,75 @@
+"""A way to the database that can be cut, or on which nothing moves any more."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+
+class Proxy:
+    """Passes bytes on between unix sockets; see `proxied`."""
+
+    def __init__(self, upstream: Path) -> None:
+        self.dsn = ""
+        self.open = asyncio.Event()
+        self.open.set()
+        self.refuses = False
+        self._upstream = upstream
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    def cut(self) -> None:
+        """Break all connections, and refuse new ones until `mend`."""
+        self.refuses = True
+        for writer in self._writers:
+            writer.transport.abort()
+
+    def break_off(self) -> None:
+        """Break all connections; new ones are let through."""
+        self.cut()
+        self.refuses = False
+
+    def stall(self) -> None:
+        """Let nothing through any more, and tell nobody."""
+        self.open.clear()
+
+    def mend(self) -> None:
+        """Let everything through again."""
+        self.refuses = False
+        self.open.set()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.refuses:
+            writer.transport.abort()
+            return
+        far_reader, far_writer = await asyncio.open_unix_connection(self._upstream)
+        self._writers |= {writer, far_writer}
+        try:
+            await asyncio.gather(self._pass(reader, far_writer), self._pass(far_reader, writer))
+        finally:
+            self._writers -= {writer, far_writer}
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65_536):
+                await self.open.wait()
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+
+@asynccontextmanager
+async def proxied(dsn: str, folder: Path) -> AsyncIterator[Proxy]:
+    """Give a proxy whose `dsn` leads to a database that listens on a unix socket."""
+    host = parse_qs(urlsplit(dsn).query)["host"][0]
+    port = parse_qs(urlsplit(dsn).query).get("port", ["5432"])[0]
+    folder.mkdir()
+    proxy = Proxy(Path(host) / f".s.PGSQL.{port}")
+    proxy.dsn = dsn.replace(host, str(folder))
+    server = await asyncio.start_unix_server(proxy.serve, folder / f".s.PGSQL.{port}")
+    try:
+        yield proxy
+    finally:
+        proxy.mend()
+        proxy.cut()
+        server.close()
