@@ -1,5 +1,6 @@
 """What the yt-dlp library resolves; it is an optional extra, `respool[yt-dlp]`, and imported when it is first asked."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,8 +27,7 @@ class YtDlpProvider:
     def find(self) -> Playlists:
         """Have the extractor find it."""
         try:
-            from yt_dlp import YoutubeDL
-            from yt_dlp.utils import YoutubeDLError
+            YoutubeDL, YoutubeDLError = _library()  # noqa: N806 - classes
         except ImportError:
             raise ProviderError("yt-dlp is not installed; `pip install 'respool[yt-dlp]'` does that.") from None
         shown = without_secrets(self.address)
@@ -37,6 +37,23 @@ class YtDlpProvider:
         except YoutubeDLError as error:
             raise ProviderError(f"yt-dlp cannot find {shown} ({plainly(error)}).") from error
         return _playlists(info, shown)
+
+
+def _library() -> tuple[type[Any], type[Exception]]:
+    """Import the library, without harm to streamlink.
+
+    Both put something of their own in the place of a pattern of urllib3, to the same end. What yt-dlp puts there cannot
+    stand upon what streamlink did: then no URL could be read any more. So the one that came first stays.
+    """
+    import urllib3.util.url
+
+    pattern: object = urllib3.util.url._PERCENT_RE  # noqa: SLF001 - it is this that they replace
+    from yt_dlp import YoutubeDL
+    from yt_dlp.utils import YoutubeDLError
+
+    if not isinstance(pattern, re.Pattern):
+        setattr(urllib3.util.url, "_PERCENT_RE", pattern)  # noqa: B010 - a type checker takes it for a pattern
+    return YoutubeDL, YoutubeDLError
 
 
 def _options() -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What yt-dlp resolves: its own library on a real server, and what extractors of sites give."""
 
+import subprocess
 import sys
 from types import ModuleType
 from typing import Any, Self
@@ -109,3 +110,22 @@ async def test_missing_library_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the optional extra the sentence says how to get it."""
     monkeypatch.setitem(sys.modules, "yt_dlp", None)
     assert await refusal(PAGE) == "yt-dlp is not installed; `pip install 'respool[yt-dlp]'` does that."
+
+
+BOTH = """
+import sys, streamlink
+from downloader.providers import ProviderError
+from downloader.ytdlp_provider import YtDlpProvider
+try:
+    YtDlpProvider("http://127.0.0.1:1/x").find()
+except ProviderError:
+    pass
+from urllib3.util.url import parse_url
+print(parse_url("http://host.example/a%2fb").url)
+"""
+
+
+def test_both_libraries_work_in_one_process() -> None:
+    """Where streamlink was asked before, yt-dlp leaves it able to read addresses, as they are."""
+    done = subprocess.run([sys.executable, "-c", BOTH], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "http://host.example/a%2fb\n"
