@@ -5,9 +5,7 @@ It does as little as it can, and notes when it published what and when it was as
 
 import asyncio
 import json
-import multiprocessing
 import random
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +14,8 @@ from datetime import UTC, datetime
 from urllib.request import urlopen
 
 from aiohttp import web
+
+from bench.served import served
 
 SECONDS = 2.0
 WINDOW = 6
@@ -122,21 +122,8 @@ def _serve(port: int, count: int, blocking: bool) -> None:  # noqa: FBT001 - of 
 @contextmanager
 def live_origin(channels: int, *, blocking: bool = False) -> Iterator[str]:
     """Serve so many channels, `/0/live.m3u8` and so on, and give the address."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    process = multiprocessing.get_context("spawn").Process(target=_serve, args=(port, channels, blocking), daemon=True)
-    process.start()
-    try:
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port)).close()
-                break
-            except ConnectionRefusedError:
-                continue
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.join()
+    with served(_serve, channels, blocking) as address:
+        yield address
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,8 @@ probed: that happens in the background and once, and is measured with the media.
 """
 
 import asyncio
-import multiprocessing
 import os
 import random
-import socket
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -20,6 +18,7 @@ from urllib.parse import urlencode
 
 import aiohttp
 
+from bench.served import served
 from bench.store import LASTS, PER_HOUR, START, generated
 from common import logs
 from common.dateutil import HOUR, format_utc, hour_name
@@ -56,24 +55,11 @@ def row(what: str, measured: str, target: str) -> None:
 @contextmanager
 def server(base: Path, static: Path) -> Iterator[str]:
     """A restreamer that has just started, in a process of its own; it serves `static` too."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    process = multiprocessing.get_context("spawn").Process(target=_serve, args=(base, static, port), daemon=True)
-    process.start()
-    try:
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port)).close()
-                break
-            except ConnectionRefusedError:
-                continue
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.join()
+    with served(_serve, base, static) as address:
+        yield address
 
 
-def _serve(base: Path, static: Path, port: int) -> None:
+def _serve(port: int, base: Path, static: Path) -> None:
     async def run() -> None:
         app = make_app(Store(base))
         app.router.add_static("/static", static)
