@@ -9,11 +9,13 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from itertools import groupby, pairwise, takewhile
+from pathlib import Path
 
 import numpy as np
 
+from complaints import complaints
 from marked import TICKS
-from seen import Picture, Seen, Sound, Stamp, read_once
+from seen import Picture, Seen, Sound, Stamp, read, read_once
 from source import Source
 
 # MPEG-TS as ffmpeg writes it begins so much after zero.
@@ -27,6 +29,25 @@ _SHOWN = 8
 
 # A steady tone gives equal packets now and then; so many in a row tell where they are from.
 _TOLD_BY = 60
+
+
+def assert_exact(
+    what: Path | bytes, source: Source, numbers: Sequence[int], *, joins: int = 0
+) -> tuple[Seen, list[int]]:
+    """Check all that is promised of a cut: these pictures, steady times, sound that is copied and in time, no fault.
+
+    Gives what was read, and the numbers of the pictures that are copied.
+    """
+    seen, reference = read(what), read_once(source.reference)
+    assert_numbers(seen, numbers)
+    assert_steady(seen, source if not joins else None)
+    assert_in_sync(seen, source)
+    assert_sound_copied(seen, reference, joins=joins)
+    copied = copied_numbers(seen, reference)
+    assert_copied(seen, reference, copied)
+    assert_like(seen, reference, sorted({*numbers} - {*copied}))
+    assert not (said := complaints(what)), said
+    return seen, copied
 
 
 def assert_frames(seen: Seen, source: Source, first: int, last: int) -> None:
