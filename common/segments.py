@@ -154,6 +154,16 @@ def _split(names: list[str]) -> list[str] | None:
     return parts if whole else None
 
 
+def finished_names(hour: datetime, names: Iterable[str]) -> list[str]:
+    """Give, sorted, those of an hour's names that other nodes may have: complete segments, and tombstones of such."""
+    listed = list(names)
+    segments, _ = parse_names(hour, [name for name in listed if name.endswith(SUFFIXES)])
+    # whatever a tombstone hides, its own name is no other than that of a `.ts`
+    hidden, _ = parse_names(hour, [f"{stem(name)}.ts" for name in listed if name.endswith(TOMBSTONE_SUFFIX)])
+    finished = [segment.name for segment in segments if segment.type is not SegmentType.TEMP]
+    return sorted(finished + [tombstone_name(each.name) for each in hidden if each.type is not SegmentType.TEMP])
+
+
 def tombstone_name(name: str) -> str:
     """Name the tombstone that hides the segment with this name, which ends in one of SUFFIXES."""
     return stem(name) + TOMBSTONE_SUFFIX

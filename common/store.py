@@ -27,6 +27,7 @@ from common.segments import (
     Arrival,
     Segment,
     SegmentType,
+    finished_names,
     hour_of,
     parse_names,
     stem,
@@ -61,7 +62,7 @@ class BadPathError(ValueError):
     """A channel, quality, hour or file name that cannot be one; its text is one sentence."""
 
 
-class _Stamp(NamedTuple):
+class Stamp(NamedTuple):
     """What changes when a folder does: told by one stat.
 
     Not the time of modification, since rsync and restored backups set that one back.
@@ -69,6 +70,10 @@ class _Stamp(NamedTuple):
 
     inode: int
     changed_ns: int
+
+    def settled(self, looked_ns: int) -> bool:
+        """Tell whether any change after a look (nanoseconds since 1970, taken before the stat) makes another stamp."""
+        return looked_ns - self.changed_ns > _CLOCK_TICK_NS
 
 
 # Gives what is known of the segments in an hour (channel, quality, first moment), by hash.
@@ -84,7 +89,7 @@ class _CachedHour:
     `unknown` are the contents of which nothing was known then, and whose timestamps would have had a say.
     """
 
-    stamp: _Stamp | None
+    stamp: Stamp | None
     candidates: HourCandidates
     unknown: frozenset[str]
 
@@ -120,22 +125,24 @@ class Store:
     def names(self, channel: str, quality: str, hour: str, *, tombstones: bool = False) -> list[str]:
         """List an hour's segment names, sorted; none if it is unknown.
 
-        With `tombstones`, those are listed too, and the segments that they hide.
+        With `tombstones`, what other nodes may want of it: those too, and the segments that they hide, but no `temp`.
         """
-        folder = self.folder(channel, quality) / _hour_component(hour)
+        folder = self.hour_folder(channel, quality, hour)
         if tombstones:
-            names = _listing(folder)
-            segments, _ = parse_names(parse_hour(hour), (name for name in names if name.endswith(SUFFIXES)))
-            return sorted([segment.name for segment in segments] + [n for n in names if n.endswith(TOMBSTONE_SUFFIX)])
+            return finished_names(parse_hour(hour), _listing(folder))
         return [segment.name for segment in self._visible(folder, channel, quality)]
 
     def folder(self, channel: str, quality: str) -> Path:
         """Give the folder of a quality's hours. Raises BadPathError for a name that would lead elsewhere."""
         return self.base / component(channel) / component(quality)
 
+    def hour_folder(self, channel: str, quality: str, hour: str) -> Path:
+        """Give the folder of an hour. Raises BadPathError for a name that would lead elsewhere."""
+        return self.folder(channel, quality) / _hour_component(hour)
+
     def path(self, channel: str, quality: str, hour: str, name: str) -> Path:
         """Give a file's path. Raises BadPathError for a name that would lead elsewhere."""
-        return self.folder(channel, quality) / _hour_component(hour) / component(name)
+        return self.hour_folder(channel, quality, hour) / component(name)
 
     def segment_path(self, channel: str, quality: str, segment: Segment) -> Path:
         """Give the path of a segment that this store has listed."""
@@ -149,7 +156,7 @@ class Store:
         folder = self.folder(channel, quality) / hour_name(hour)
         key = (channel, quality, hour)
         looked_ns = time.time_ns()
-        stamp = _stamp(folder)
+        stamp = stamp_of(folder)
         if stamp is None:
             return _EMPTY
         with self._lock:
@@ -162,9 +169,8 @@ class Store:
         joins = self.joins(channel, quality)
         fresh = cover_hour(visible, lambda segment: size_of(f"{folder}/{segment.name}"), joins)
         _count_passed_over(channel, quality, fresh, cached)
-        settled = looked_ns - stamp.changed_ns > _CLOCK_TICK_NS
         unknown = frozenset(segment.hash for segment in fresh.alone.doubts if joins.facts(segment) is None)
-        return self._keep(key, _CachedHour(stamp if settled else None, fresh, unknown))
+        return self._keep(key, _CachedHour(stamp if stamp.settled(looked_ns) else None, fresh, unknown))
 
     def _has_learnt(self, key: tuple[str, str, datetime], unknown: frozenset[str]) -> bool:
         return bool(unknown) and not unknown.isdisjoint(self.known(*key))
@@ -242,7 +248,7 @@ class Store:
 
     def changed_since(self, channel: str, quality: str, hour: datetime, moment: datetime) -> bool:
         """Tell whether an hour's folder may have changed since a moment (aware UTC); False if there is none."""
-        stamp = _stamp(self.folder(channel, quality) / hour_name(hour))
+        stamp = stamp_of(self.folder(channel, quality) / hour_name(hour))
         return stamp is not None and stamp.changed_ns / 1e9 >= moment.timestamp()
 
     def watch(self, channel: str, quality: str, hour: datetime) -> "HourWatch":
@@ -319,7 +325,7 @@ class HourWatch:
         """Have seen nothing yet."""
         self._folder = folder
         self._hour = hour
-        self._stamp: _Stamp | None = None
+        self._stamp: Stamp | None = None
         self._seen: set[str] = set()
 
     def news(self) -> list[Arrival]:
@@ -328,7 +334,7 @@ class HourWatch:
         In the order in which they came. An unchanged folder costs one stat.
         """
         looked_ns = time.time_ns()
-        stamp = _stamp(self._folder)
+        stamp = stamp_of(self._folder)
         if stamp is None or stamp == self._stamp:
             return []
         names = set(_listing(self._folder))
@@ -340,7 +346,7 @@ class HourWatch:
         segments, _ = parse_names(self._hour, [name for name in told if name.endswith(SUFFIXES)])
         arrivals = [self._arrival(s, s.name in new, hidden) for s in segments if s.type is not SegmentType.TEMP]
         # a folder that can change again within the same tick of the clock is looked at once more
-        self._stamp = stamp if looked_ns - stamp.changed_ns > _CLOCK_TICK_NS else None
+        self._stamp = stamp if stamp.settled(looked_ns) else None
         self._seen = names
         return sorted(filter(None, arrivals), key=lambda arrival: (arrival.at, arrival.segment.name))
 
@@ -394,12 +400,13 @@ def _is_hour(name: str) -> bool:
     return True
 
 
-def _stamp(folder: Path) -> _Stamp | None:
+def stamp_of(folder: Path | str) -> Stamp | None:
+    """Look when a folder last changed; None if it is not there."""
     try:
         found = os.stat(folder)  # noqa: PTH116 - half the time of Path.stat, for each hour of each request
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return _Stamp(found.st_ino, found.st_ctime_ns)
+    return Stamp(found.st_ino, found.st_ctime_ns)
 
 
 def size_of(path: str) -> int:

@@ -21,12 +21,11 @@ from pathlib import Path
 import structlog
 
 from common.dateutil import hour_name, parse_hour
+from common.histories import FOLDER, name_for
 from common.store import Store
 from common.waits import in_thread
 
 log = structlog.get_logger()
-
-FOLDER = ".playlists"
 
 _KEPT = timedelta(hours=24)
 
@@ -102,7 +101,7 @@ class PlaylistKeeper:
             folder.mkdir(parents=True, exist_ok=True)
             _prune(self.store, self.channel, self.quality, start - _KEPT)
         for number, playlist in zip(itertools.count(1), playlists):
-            path = folder / f"{start:%M:%S.%f}-{number}.m3u8"
+            path = folder / name_for(start, number)
             if playlist.path is not None:
                 with suppress(OSError):  # it may be gone, or linked too often
                     path.unlink(missing_ok=True)

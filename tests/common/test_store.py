@@ -201,8 +201,8 @@ def test_what_was_read_within_the_tick_is_not_trusted(
     store: Store, monkeypatch: pytest.MonkeyPatch, age_ns: int, *, seen: bool
 ) -> None:
     """A second change that shows the same time as the first is seen if the first reading was soon after it."""
-    stamp = store_module._Stamp(1, time.time_ns() - age_ns)
-    monkeypatch.setattr(store_module, "_stamp", lambda _: stamp)
+    stamp = store_module.Stamp(1, time.time_ns() - age_ns)
+    monkeypatch.setattr(store_module, "stamp_of", lambda _: stamp)
     put(store, seg("12:00:00", 2.0))
     assert len(store.candidates("chan", "source", NOON).segments) == 1
     put(store, seg("12:00:02", 2.0))

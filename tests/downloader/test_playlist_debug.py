@@ -6,8 +6,9 @@ from datetime import timedelta
 
 import pytest
 
+from common.histories import FOLDER
 from common.store import Store
-from downloader.playlist_debug import FOLDER, PlaylistKeeper
+from downloader.playlist_debug import PlaylistKeeper
 from hls_origin import NOON
 from log_events import PATIENCE_SECONDS, LogEvents
 

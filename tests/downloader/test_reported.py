@@ -11,12 +11,12 @@ import pytest
 from click.testing import CliRunner
 
 from common.dateutil import format_utc
+from common.histories import FOLDER
 from common.missing import AWAY, Missing, read
 from common.recorder_state import read_state
 from common.segments import SegmentType
 from common.store import Store
 from downloader.outcomes import Reason
-from downloader.playlist_debug import FOLDER
 from downloader.report import Totals
 from downloads import Ticks, recording
 from hls_origin import Entry, Live, Origin, playlist, status, ts

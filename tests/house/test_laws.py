@@ -22,7 +22,7 @@ SERVICES = sorted({*PACKAGES} - {"common", "respool"})
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("dateutil",),
     ("segments",),
-    ("coverage", "skew"),
+    ("coverage", "digests", "skew"),
     ("encoding", "levels", "nal", "ticks", "transitions"),
     ("codec_strings",),
     ("av1", "avc", "facts", "picture_commands", "sound", "transport"),
@@ -46,9 +46,22 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "sample_files",
         "store",
         "thumbnails",
+        "tokens",
         "web",
     ),
-    ("clips", "missing", "options", "ranges", "recorder_state", "recording", "service", "sidecar", "verify"),
+    (
+        "clips",
+        "digest_cache",
+        "histories",
+        "missing",
+        "options",
+        "ranges",
+        "recorder_state",
+        "recording",
+        "service",
+        "sidecar",
+        "verify",
+    ),
     ("children", "encodings", "frames", "reading", "waveforms"),
     ("rough",),
     ("smart",),
@@ -61,6 +74,7 @@ PURE = {
     "dateutil", "segments", "coverage", "encoding", "levels", "nal", "codec_strings", "ticks", "transitions", "avc",
     "alignment", "facts", "full_cut", "picture_commands", "sound", "transport", "pes", "programme", "scan", "pieces",
     "cuts", "splice", "blend_commands", "blends", "crossfades", "sound_track", "av1", "samples", "skew", "events",
+    "digests",
 }  # fmt: skip
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 
