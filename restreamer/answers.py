@@ -1,6 +1,12 @@
-"""How playlists are sent: compressed if the client takes it, with an entity tag, identical requests worked out once."""
+"""How playlists, and what nodes tell each other, are sent: compressed if the client takes it, with an entity tag.
+
+Of playlists, identical requests are worked out once.
+"""
 
 import asyncio
+import gzip
+import hashlib
+import json
 import re
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -16,6 +22,9 @@ _MEDIA_TYPE = "application/vnd.apple.mpegurl"
 # A cache may give away the old answer while it fetches the new one, for so long (RFC 5861 §3): else all who ask in that
 # moment would be passed on to us.
 _RENEWED_SECONDS = 1
+
+# What is shorter fits into one packet anyway.
+_PACKED_BYTES = 1_000
 
 # One coding that a client takes, and how gladly: 0 is not at all (RFC 9110 §12.5.3).
 _CODING = re.compile(r"\s*([!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*(?:;\s*q=\s*([01](?:\.[0-9]{0,3})?)\s*)?", re.IGNORECASE)
@@ -102,3 +111,22 @@ async def respond(request: web.Request, answer: Prepared) -> web.StreamResponse:
                 await response.write(part)
     await response.write_eof()
     return response
+
+
+async def answer_json(request: web.Request, work: Callable[[], object]) -> web.Response:
+    """Answer with what `work`, done in a thread, gives; or only that it has not changed (RFC 9110 §13.1.2)."""
+    takes = takes_gzip(request)
+    body, tag, packed = await off_loop(lambda: _written(work(), takes_gzip=takes))
+    headers = {"ETag": f'"{tag}"', "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
+    if any(known.value in (tag, "*") for known in request.if_none_match or ()):
+        return web.Response(status=304, headers=headers)
+    headers |= {"Content-Encoding": "gzip"} if packed else {}
+    return web.Response(body=body, headers=headers, content_type="application/json", charset="utf-8")
+
+
+def _written(told: object, *, takes_gzip: bool) -> tuple[bytes, str, bool]:
+    body = json.dumps(told, separators=(",", ":")).encode()
+    tag = hashlib.sha256(body).hexdigest()[:32]
+    if takes_gzip and len(body) > _PACKED_BYTES:
+        return gzip.compress(body, compresslevel=6, mtime=0), f"{tag}-gzip", True
+    return body, tag, False

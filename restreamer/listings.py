@@ -7,12 +7,13 @@ from aiohttp import web
 
 from common.dateutil import parse_hour
 from common.errors import UserError
-from common.segments import TOMBSTONE_SUFFIX, SegmentType, parse_name, parse_names
+from common.segments import TOMBSTONE_SUFFIX, SegmentType, finished_names, parse_name
 from common.store import BadPathError, Store
 from common.web import RequestError, error_response
+from restreamer import extras
 from restreamer.disk import off_loop_quickly
 from restreamer.files import is_file, send_file
-from restreamer.keys import ACCEL_PREFIX, STORE
+from restreamer.keys import ACCEL_PREFIX, EXTRAS, STORE
 from restreamer.params import parse_tombstones
 
 _MEDIA_TYPES = {".ts": "video/mp2t", ".mp4": "video/mp4", TOMBSTONE_SUFFIX: "application/octet-stream"}
@@ -50,14 +51,14 @@ async def segments(request: web.Request) -> web.Response:
 def _finished(store: Store, channel: str, quality: str, hour: str, *, tombstones: bool) -> list[str]:
     """List an hour's names but those of `temps`, which nobody can fetch."""
     names = store.names(channel, quality, hour, tombstones=tombstones)
-    listed, _ = parse_names(parse_hour(hour), names)
-    temps = {segment.name for segment in listed if segment.type is SegmentType.TEMP}
-    return [name for name in names if name not in temps]
+    return names if tombstones else finished_names(parse_hour(hour), names)
 
 
 async def segment(request: web.Request) -> web.StreamResponse:
     """Answer `GET /segments/C/Q/H/NAME`: the file, whole or by byte range (RFC 9110 §14)."""
     info = request.match_info
+    if info["channel"] in request.app[EXTRAS]:
+        return await extras.serve(request, info["channel"], "/".join((info["quality"], info["hour"], info["name"])))
     media_type, tag = _told_by(info["hour"], info["name"])
     try:
         path = request.app[STORE].path(**info)

@@ -3,6 +3,7 @@
 import asyncio
 import mimetypes
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
@@ -13,14 +14,32 @@ import structlog
 from aiohttp import web
 
 from common import service
+from common.digest_cache import Digests
 from common.options import base_dir_option, host_option, log_level_option, option, port_option
 from common.sidecar import FactsStore
-from common.store import Store
+from common.store import BadPathError, Store, component
+from common.tokens import TokenFile
+from common.waits import in_thread
 from common.web import Handler, answer_errors, serving, show_metrics
-from restreamer import cuts, listings, openapi, pictures, playlists
+from restreamer import cuts, digests, extras, histories, listings, openapi, pictures, playlists
+from restreamer.admission import Admission, Guard
 from restreamer.answers import Flights
 from restreamer.files import send_file
-from restreamer.keys import ACCEL_PREFIX, FACTS, FLIGHTS, LIVE, PROBER, RATES, RENDERED, STORE, TEMPLATES
+from restreamer.keys import (
+    ACCEL_PREFIX,
+    ADMISSION,
+    DIGESTS,
+    DIGESTS_TURN,
+    EXTRAS,
+    FACTS,
+    FLIGHTS,
+    LIVE,
+    PROBER,
+    RATES,
+    RENDERED,
+    STORE,
+    TEMPLATES,
+)
 from restreamer.limits import MOST_CUTS, MOST_PICTURES, MOST_PLAYLISTS, Slots
 from restreamer.live import LiveLists
 from restreamer.prober import Prober
@@ -40,7 +59,9 @@ _PAGE_POLICY = (
 
 
 # Whatever a channel is called: aiohttp's own pattern for a part of a path excludes braces.
-_C, _Q, _H, _NAME = (f"{{{part}:[^/]+}}" for part in ("channel", "quality", "hour", "name"))
+_C, _Q, _H, _NAME, _DAY, _DIR = (
+    f"{{{part}:[^/]+}}" for part in ("channel", "quality", "hour", "name", "day", "directory")
+)
 
 PAGES = Path(str(files("restreamer") / "web"))
 
@@ -55,17 +76,29 @@ class Config:
     accel_prefix: str | None = None
     shared: bool = False
     templates: Path | None = None
+    extras: tuple[str, ...] = ()
+    token_file: Path | None = None
+    token_for: Guard = Guard.ALL
 
 
 def make_app(
-    store: Store, pages: Path = PAGES, accel_prefix: str | None = None, templates: Path | None = None
+    store: Store,
+    pages: Path = PAGES,
+    accel_prefix: str | None = None,
+    templates: Path | None = None,
+    *,
+    extra_folders: Collection[str] = (),
+    admission: Admission | None = None,
 ) -> web.Application:
     """Make the application that serves this store, and the files below `pages`, index.html first.
 
     With an `accel_prefix`, segments are left to the server in front, which has the store at that location. `templates`
-    is the folder of those for thumbnails.
+    is the folder of those for thumbnails. Of the base's folders without recordings, `extra_folders` are served, too.
+    `admission` tells who may ask for what; without it everybody may.
     """
-    app = web.Application(middlewares=[answer_errors])
+    admission = admission or Admission()
+    app = web.Application(middlewares=[answer_errors, admission.admit])
+    app[ADMISSION] = admission
     app[STORE] = store
     app[FACTS] = FactsStore(store)
     app[LIVE] = LiveLists(store, app[FACTS])
@@ -76,40 +109,58 @@ def make_app(
     app[FLIGHTS] = Flights()
     app[ACCEL_PREFIX] = accel_prefix
     app[TEMPLATES] = Templates(templates)
+    app[EXTRAS] = frozenset(extra_folders)
+    app[DIGESTS], app[DIGESTS_TURN] = Digests(store), asyncio.Lock()
+    app.add_routes(_routes(pages))
+    app.on_response_prepare.append(_add_headers)
+    app.on_response_prepare.append(admission.keep_private)
+    app.on_startup.append(_sweep)
+    app.on_cleanup.append(_keep_digests)
+    return app
+
+
+def _routes(pages: Path) -> list[web.RouteDef]:
     lists, videos = Slots(MOST_PLAYLISTS, "playlists"), Slots(MOST_CUTS, "cuts")
     stills = Slots(MOST_PICTURES, "pictures")
-    app.add_routes(
-        [
-            web.get("/files", listings.channels),
-            web.get(f"/files/{_C}", listings.qualities),
-            web.get(f"/files/{_C}/{_Q}", listings.hours),
-            web.get(f"/files/{_C}/{_Q}/{_H}", listings.segments),
-            web.get(f"/segments/{_C}/{_Q}/{_H}/{_NAME}", listings.segment),
-            web.get(f"/playlist/{_C}.m3u8", lists.limited(playlists.multivariant)),
-            web.get(f"/playlist/{_C}/{_Q}.m3u8", lists.limited(playlists.media)),
-            web.get(f"/cut/{_C}/{_Q}.ts", videos.limited(cuts.cut)),
-            web.get(f"/cut/{_C}/{_Q}.mp4", videos.limited(cuts.cut_as_mp4)),
-            web.get(f"/preview/{_C}/{_Q}.mp4", videos.limited(cuts.preview)),
-            web.get(f"/frame/{_C}/{_Q}.png", stills.limited(pictures.frame)),
-            web.get(f"/waveform/{_C}/{_Q}.png", stills.limited(pictures.waveform)),
-            web.get("/thumbnails", pictures.templates),
-            web.get(f"/thumbnail/{_C}/{_Q}.png", stills.limited(pictures.thumbnail)),
-            web.post(f"/thumbnail/{_C}/{_Q}.png", stills.limited(pictures.compose_thumbnail)),
-            web.get("/metrics", show_metrics),
-            web.get("/health", listings.health),
-            web.get("/openapi.json", openapi.show_document),
-            web.get("/", _page(pages)),
-            web.get("/web/{name:.+}", _assets(pages)),
-        ]
-    )
-    app.on_response_prepare.append(_add_headers)
-    app.on_startup.append(_sweep)
-    return app
+    return [
+        web.get("/files", listings.channels),
+        web.get(f"/files/{_C}", listings.qualities),
+        web.get(f"/files/{_C}/{_Q}", listings.hours),
+        web.get(f"/files/{_C}/{_Q}/{_H}", listings.segments),
+        web.get(f"/segments/{_C}/{_Q}/{_H}/{_NAME}", listings.segment),
+        web.get(f"/segments/{_DIR}/{{path:.+}}", extras.extra),
+        web.get(f"/extras/{_DIR}", extras.listing),
+        web.get("/digests", digests.everything),
+        web.get(f"/digests/{_C}/{_Q}", digests.days),
+        web.get(f"/digests/{_C}/{_Q}/{_DAY}", digests.hours),
+        web.get(f"/histories/{_C}/{_Q}", histories.hours),
+        web.get(f"/histories/{_C}/{_Q}/{_H}", histories.names),
+        web.get(f"/histories/{_C}/{_Q}/{_H}/{_NAME}", histories.playlist),
+        web.get(f"/playlist/{_C}.m3u8", lists.limited(playlists.multivariant)),
+        web.get(f"/playlist/{_C}/{_Q}.m3u8", lists.limited(playlists.media)),
+        web.get(f"/cut/{_C}/{_Q}.ts", videos.limited(cuts.cut)),
+        web.get(f"/cut/{_C}/{_Q}.mp4", videos.limited(cuts.cut_as_mp4)),
+        web.get(f"/preview/{_C}/{_Q}.mp4", videos.limited(cuts.preview)),
+        web.get(f"/frame/{_C}/{_Q}.png", stills.limited(pictures.frame)),
+        web.get(f"/waveform/{_C}/{_Q}.png", stills.limited(pictures.waveform)),
+        web.get("/thumbnails", pictures.templates),
+        web.get(f"/thumbnail/{_C}/{_Q}.png", stills.limited(pictures.thumbnail)),
+        web.post(f"/thumbnail/{_C}/{_Q}.png", stills.limited(pictures.compose_thumbnail)),
+        web.get("/metrics", show_metrics),
+        web.get("/health", listings.health),
+        web.get("/openapi.json", openapi.show_document),
+        web.get("/", _page(pages)),
+        web.get("/web/{name:.+}", _assets(pages)),
+    ]
 
 
 async def _sweep(_: web.Application) -> None:
     """Remove what restreamers that were killed have left."""
     await asyncio.to_thread(sweep_spools)
+
+
+async def _keep_digests(app: web.Application) -> None:
+    await in_thread(app[DIGESTS].flush)
 
 
 def _page(pages: Path) -> Handler:
@@ -154,7 +205,14 @@ async def run(config: Config, stop: asyncio.Event) -> None:
     """Serve until told to stop. Raises UserError if the folder or the port cannot be used."""
     store = Store(config.base_dir)
     await asyncio.to_thread(store.check_readable)
-    app = make_app(store, accel_prefix=config.accel_prefix, templates=config.templates)
+    tokens = await asyncio.to_thread(TokenFile, config.token_file) if config.token_file else None
+    app = make_app(
+        store,
+        accel_prefix=config.accel_prefix,
+        templates=config.templates,
+        extra_folders=config.extras,
+        admission=Admission(tokens, config.token_for),
+    )
     async with serving(app, config.host, config.port, shared=config.shared) as port:
         log.info("serving", url=f"http://{config.host}:{port}/", base_dir=str(config.base_dir))
         await stop.wait()
@@ -168,6 +226,9 @@ async def run_several(config: Config, count: int, level: str, stop: asyncio.Even
         arguments += ["--workers", "1", "--shared-port", "--log-level", level]
         arguments += ["--accel-prefix", config.accel_prefix] if config.accel_prefix else []
         arguments += ["--templates", str(config.templates)] if config.templates else []
+        arguments += ["--token-file", str(config.token_file)] if config.token_file else []
+        arguments += ["--token-for", config.token_for.value]
+        arguments += [word for name in config.extras for word in ("--extras", name)]
         await run_workers(count, arguments, stop)
 
 
@@ -175,6 +236,13 @@ def _prefix(_context: click.Context, _parameter: click.Parameter, text: str | No
     if text is not None and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", text):
         raise click.BadParameter("It is a path such as /protected, without a slash at its end.")
     return text
+
+
+def _extras(_context: click.Context, _parameter: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        return tuple(map(component, names))
+    except BadPathError as error:
+        raise click.BadParameter("It is the name of a folder of the store.") from error
 
 
 @click.command("restreamer")
@@ -197,6 +265,24 @@ def _prefix(_context: click.Context, _parameter: click.Parameter, text: str | No
     type=click.Path(path_type=Path),
     help="The folder of templates for thumbnails: NAME.png, with NAME.toml for where the frame goes.",
 )
+@option(
+    "--extras",
+    multiple=True,
+    callback=_extras,
+    metavar="DIR",
+    help="A folder of the store that holds no recordings and is for other nodes, too; may be repeated.",
+)
+@option(
+    "--token-file",
+    type=click.Path(path_type=Path),
+    help="Give recordings only to who shows one of the tokens in this file, a line each; it may change at any time.",
+)
+@option(
+    "--token-for",
+    type=click.Choice([each.value for each in Guard]),
+    default=Guard.ALL.value,
+    help="What needs a token: all that is recorded, or what other nodes ask for, so that viewers need none.",
+)
 @option("--shared-port", is_flag=True, help="Let other processes with this flag have the port, too: the workers do.")
 @log_level_option
 def cli(
@@ -207,10 +293,14 @@ def cli(
     workers: int,
     accel_prefix: str | None,
     templates: Path | None,
+    extras: tuple[str, ...],
+    token_file: Path | None,
+    token_for: str,
     shared_port: bool,
     log_level: str,
 ) -> None:
     """Serve the store as playlists, segments and cuts over HTTP."""
-    config = Config(base_dir, host, port, accel_prefix, shared_port, templates)
+    guard = Guard(token_for)
+    config = Config(base_dir, host, port, accel_prefix, shared_port, templates, extras, token_file, guard)
     serve = partial(run, config) if workers == 1 else partial(run_several, config, workers, log_level)
     raise SystemExit(service.main(serve, name="restreamer", level=log_level))

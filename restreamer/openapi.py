@@ -7,6 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
+from restreamer.admission import OPEN
 from restreamer.params import (
     COMPOSE_PARAMETERS,
     CUT_PARAMETERS,
@@ -46,6 +47,8 @@ class Route:
 _TEXT: Json = {"type": "string"}
 _BYTES: Json = {}  # OpenAPI 3.1: bytes are what has no schema
 _NAMES: Json = {"type": "array", "items": _TEXT}
+_DIGEST: Json = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
+_DIGESTS: Json = {"type": "object", "additionalProperties": _DIGEST}
 _FILE = (206, 304, 404, 412, 416)
 _PNG = {"image/png": _BYTES}
 _PLACE: Json = {"type": ["array", "null"], "items": {"type": "integer"}, "minItems": 4, "maxItems": 4}
@@ -75,6 +78,50 @@ ROUTES: Mapping[str, Route] = {
         {"video/mp2t": _BYTES, "video/mp4": _BYTES, "application/octet-stream": _BYTES},
         headers=("Range",),
         also=_FILE,
+    ),
+    "/segments/{directory}/{path}": Route(
+        "getExtra",
+        "A file below an extra folder, whole or by byte range; slashes may be in its path.",
+        {"*/*": _BYTES},
+        headers=("Range",),
+        also=_FILE,
+    ),
+    "/extras/{directory}": Route(
+        "listExtras",
+        "The paths of all files below an extra folder.",
+        {"application/json": _NAMES},
+        also=(304,),
+    ),
+    "/digests": Route(
+        "getDigests",
+        "The digests of all qualities, by channel and quality.",
+        {"application/json": {"type": "object", "additionalProperties": _DIGESTS}},
+        also=(304,),
+    ),
+    "/digests/{channel}/{quality}": Route(
+        "getDigestsOfDays", "The digests of a quality's days.", {"application/json": _DIGESTS}, also=(304,)
+    ),
+    "/digests/{channel}/{quality}/{day}": Route(
+        "getDigestsOfHours", "The digests of a day's hours.", {"application/json": _DIGESTS}, also=(304,)
+    ),
+    "/histories/{channel}/{quality}": Route(
+        "getDigestsOfHistories",
+        "The hours in which playlists were kept, with a digest of their names; only where a token is needed.",
+        {"application/json": _DIGESTS},
+        also=(304, 403),
+    ),
+    "/histories/{channel}/{quality}/{hour}": Route(
+        "listHistories",
+        "The names of the playlists kept in an hour; only where a token is needed.",
+        {"application/json": _NAMES},
+        also=(304, 403),
+    ),
+    "/histories/{channel}/{quality}/{hour}/{name}": Route(
+        "getHistory",
+        "A playlist as it came; only where a token is needed.",
+        {"text/plain": _TEXT},
+        headers=("Range",),
+        also=(*_FILE, 403),
     ),
     "/playlist/{channel}.m3u8": Route(
         "getMultivariantPlaylist",
@@ -171,6 +218,7 @@ UPLOADS: Mapping[str, Route] = {
 # As common.store checks it: at most 255 bytes, no way out of a folder, nothing hidden.
 _NAME: Json = {"type": "string", "pattern": r"^[^./\x00][^/\x00]*$", "maxLength": 255}
 _HOUR: Json = {"type": "string", "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}$", "examples": ["2026-03-01T18"]}
+_DAY: Json = {"type": "string", "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", "examples": ["2026-03-01"]}
 _TIME: Json = {"type": "string", "format": "date-time", "examples": ["2026-03-01T18:30:00Z"]}
 _PARTS: Json = {
     "type": "array",
@@ -191,6 +239,9 @@ _PARAMETERS: Mapping[str, tuple[str, str, Json]] = {
     "channel": ("path", "The channel, by the name that it was given.", _NAME),
     "quality": ("path", "One rendition of it, such as source.", _NAME),
     "hour": ("path", "An hour (UTC).", _HOUR),
+    "day": ("path", "A day (UTC).", _DAY),
+    "directory": ("path", "A folder of the store that holds no recordings.", _NAME),
+    "path": ("path", "The path of a file below it, as it is listed.", _TEXT),
     "name": ("path", "The name of a file, as it is listed or linked.", _TEXT),
     "start": ("query", "Where the range begins, UTC; without it, at the first segment recorded.", _TIME),
     "end": ("query", "Where the range ends, UTC; without it, it has no end yet.", _TIME),
@@ -213,6 +264,8 @@ _SILENT = {304: "What the client has is still what there is.", 412: "What the cl
 _PART = {206: "The bytes that were asked for."}
 _ERRORS = {
     400: "A parameter or a name is wrong; the sentence says which.",
+    401: "This node asks for a token.",
+    403: "It is given only where a token is needed.",
     404: "There is no such thing, or nothing recorded.",
     405: "That method is not possible here; the header Allow says which are.",
     406: "Something is missing in the range.",
@@ -232,7 +285,8 @@ def document() -> Json:
             "version": _VERSION,
             "license": {"name": "MIT", "identifier": "MIT"},
             "description": "Recordings of live streams as listings, segments, HLS playlists and cuts. HEAD is answered "
-            "wherever GET is. Query parameters that begin with an underscore are players' own and are let pass.",
+            "wherever GET is. A node may ask for a token, for all or for what other nodes ask for. "
+            "Query parameters that begin with an underscore are players' own and are let pass.",
         },
         "servers": [{"url": "/"}],
         "paths": {
@@ -244,6 +298,7 @@ def document() -> Json:
         },
         "components": {
             "schemas": {"Error": _object(error="One sentence that says what was wrong."), "Health": _HEALTH},
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
     }
 
@@ -266,8 +321,9 @@ def _operation(path: str, route: Route) -> Json:
         **body,
         "operationId": route.name,
         "summary": route.summary,
+        **({} if path in OPEN else {"security": [{}, {"token": []}]}),
         "parameters": [_parameter(name, required=name in (*parts, *route.required)) for name in names],
-        "responses": {str(status): answer for status, answer in _answers(route).items()},
+        "responses": {str(status): answer for status, answer in _answers(path, route).items()},
     }
 
 
@@ -276,9 +332,9 @@ def _parameter(name: str, *, required: bool) -> Json:
     return {"name": name, "in": place, "required": required, "description": description, "schema": schema}
 
 
-def _answers(route: Route) -> dict[int, Json]:
+def _answers(path: str, route: Route) -> dict[int, Json]:
     answers = {200: _answer(route.summary, route.answers)}
-    for status in sorted({*_ALL_ROUTES, *route.also}):
+    for status in sorted({*_ALL_ROUTES, *route.also, *(() if path in OPEN else (401,))}):
         if status in _SILENT:
             answers[status] = {"description": _SILENT[status]}
         elif status in _PART:

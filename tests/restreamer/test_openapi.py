@@ -22,6 +22,7 @@ from PIL import Image
 from schemathesis.checks import CheckContext, CheckFunction
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
+from common import histories
 from common.dateutil import hour_name
 from common.recording import SegmentWriter
 from common.segments import SegmentType
@@ -43,6 +44,8 @@ from restreamer.params import (
 
 CANARY = "CANARY-in-a-coal-mine"
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+EXTRA = "faces"
+TOKEN = "not-quite-a-secret"
 ODD = '#1 ✓ it\'s "50%" a+b?c&d'
 
 
@@ -75,6 +78,20 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, list[Plac
     hour = store.base / "chan/source" / hour_name(NOON)
     (hour / places[0]["name"]).with_suffix(".tombstone").touch()
     (hour / "what is no segment").write_text(CANARY)
+    kept = histories.path(store, "chan", "source", hour.name, histories.name_for(NOON, 1))
+    kept.parent.mkdir()
+    for path in (
+        kept,
+        store.base / EXTRA / "one.png",
+        store.base / EXTRA / "a/b/two.html",
+        store.base / EXTRA / "a/b/c/3",
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("shown")
+    (kept.parent / ".canary").write_text(CANARY)
+    (store.base / EXTRA / "a/b/.canary").write_text(CANARY)
+    (store.base / EXTRA / "canary").symlink_to(folder / "canary")
+    (folder / "tokens").write_text(TOKEN)
     (folder / "canary").write_text(CANARY)
     for place in (store.base, store.base / "chan", store.base / "chan/source", hour):
         (place / ".canary").write_text(CANARY)
@@ -86,6 +103,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, list[Plac
 def served(recorded: tuple[Store, list[Place]]) -> Iterator[Served]:
     store, places = recorded
     command = [sys.executable, "-P", "-m", "restreamer", "--base-dir", str(store.base), "--port", "0"]
+    command += ["--extras", EXTRA, "--token-file", str(store.base.parent / "tokens"), "--token-for", "nodes"]
     with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         said = process.stderr.readline()
@@ -162,8 +180,19 @@ MOMENTS = ["2026-03-01T12:00:00Z", "2026-03-01T12:00:01.04Z", "2026-03-01T12:00:
 BOXES = ["0,0,64,36", "10,10,100,50", "0,0,0,0", "99999,0,1,1"]
 DROPPED = ("template", "crop", "location")
 PICTURES = [path for path in ROUTES if path.endswith(".png")]
+ALIKE = [path for path in ROUTES if path.startswith(("/digests/", "/histories/", "/extras/"))]
 DEAR = [*PICTURES, "/cut/{channel}/{quality}.mp4", "/preview/{channel}/{quality}.mp4"]
 PAGE_FILES: list[Place] = [{"name": "index.html"}, {"name": "names.js"}, {"name": ".canary"}, {"name": "../main.py"}]
+HISTORIES: list[Place] = [
+    {"channel": "chan", "quality": "source", "hour": hour_name(NOON), "name": histories.name_for(NOON, 1)},
+    {"channel": "chan", "quality": "source", "hour": hour_name(NOON), "name": ".canary"},
+    {"channel": "chan", "quality": "source", "hour": hour_name(NOON), "name": "../.canary"},
+]
+EXTRAS: list[Place] = [
+    {"directory": directory, "path": path}
+    for directory in (EXTRA, "chan", "no such")
+    for path in ("one.png", "a/b/two.html", "a/b/c/3", "canary", "a/b/.canary", "../canary", "source/.canary")
+]
 RANGES = [
     "bytes=0-0",
     "bytes=-1",
@@ -196,23 +225,35 @@ schemathesis.openapi.media_type(
     st.builds(png, st.integers(1, 64), st.integers(1, 64)) | st.binary(max_size=100) | st.just(png(64, 36)[:-20]),
 )
 
-# How many requests are made at a route. Where there is no parameter, few differ; where any text will do, none is bad; a
-# picture takes its time.
+
+def requests_at(path: str, most: int) -> int:
+    """How many are made at a route: without parameters few differ, a picture takes its time, some routes are alike."""
+    return 5 if "{" not in path else 15 if path in ALIKE else 40 if path in DEAR else most
+
+
+# Where any text will do, none is bad.
 KINDS = [
-    *(("GET", path, GOOD, 40 if path in DEAR else 120 if "{" in path else 5) for path in ROUTES),
-    *(
-        ("GET", path, BAD, 40 if path in DEAR else 50)
-        for path, route in ROUTES.items()
-        if route.query or "{hour}" in path
-    ),
+    *(("GET", path, GOOD, requests_at(path, 120)) for path in ROUTES),
+    *(("GET", path, BAD, requests_at(path, 50)) for path, route in ROUTES.items() if route.query or "{hour}" in path),
     *(("POST", path, mode, 40) for path in UPLOADS for mode in (GOOD, BAD)),
 ]
 
 
+def places_for(path: str, places: list[Place]) -> list[Place]:
+    """What the parameters of a path can be."""
+    if path.startswith("/histories"):
+        return HISTORIES
+    if "{directory}" in path:
+        return EXTRAS
+    if "{channel}" not in path:
+        return PAGE_FILES
+    days = [{**place, "day": place["hour"][:10]} for place in places]
+    return [place for place in days if path not in PICTURES or place["channel"] == "film"]
+
+
 def lead_somewhere(case: Case, places: list[Place], data: st.DataObject) -> None:
     """Put what is recorded into a request, here and there: of names made from nothing, nothing is known."""
-    known = [place for place in places if case.path not in PICTURES or place["channel"] == "film"]
-    place = data.draw(st.sampled_from(known if "channel" in case.path_parameters else PAGE_FILES))
+    place = data.draw(st.sampled_from(places_for(case.path, places)))
     for name in case.path_parameters:
         if data.draw(st.integers(0, 9)):
             case.path_parameters[name] = quote(place[name], safe="")
@@ -249,6 +290,7 @@ def test_whatever_is_asked_is_answered_as_the_document_says(
         case.validate_response(answer, additional_checks=[is_in_the_form_of_errors], excluded_checks=NOT_PROMISED)
 
     with requests.Session() as session:
+        session.headers["Authorization"] = f"Bearer {TOKEN}"
         ask()
     # no good request is made by chance of previews, whose parts must fit each other; nor of cuts as MP4, since nothing
     # here was recorded so
