@@ -15,8 +15,9 @@ _LOOK_SECONDS = 1.0
 # What tells nothing of recordings, and what watches over services asks for.
 OPEN = frozenset({"/health", "/metrics", "/openapi.json"})
 
-# What only other nodes ask for: with it, all that there is can be found and copied.
-FOR_NODES = ("/files/{channel}/{quality}/{hour}", "/digests", "/extras/", "/histories/")
+# What only other nodes ask for: with it, all that there is can be found and copied. So are the files of extra folders.
+_FOR_NODES = ("/files/{channel}/{quality}/{hour}", "/digests", "/extras/", "/histories/")
+_FILES = "/segments/"
 
 
 class Guard(StrEnum):
@@ -29,10 +30,11 @@ class Guard(StrEnum):
 class Admission:
     """Lets requests pass that need no token or have one."""
 
-    def __init__(self, tokens: TokenFile | None = None, guard: Guard = Guard.ALL) -> None:
-        """Admit by these tokens; without them everybody."""
+    def __init__(self, tokens: TokenFile | None, guard: Guard, extras: frozenset[str]) -> None:
+        """Admit by these tokens; without them everybody. Of the store's folders, `extras` hold no recordings."""
         self._tokens = tokens
         self._guard = guard
+        self._extras = extras
         self._looked = time.monotonic()
 
     @property
@@ -40,17 +42,19 @@ class Admission:
         """Whether there is anything that needs one."""
         return self._tokens is not None
 
-    def guards(self, route: str) -> bool:
-        """Tell whether a route, by its path as the router has it, needs a token."""
-        if self._tokens is None or route in OPEN:
+    def _guards(self, request: web.Request) -> bool:
+        resource = request.match_info.route.resource
+        if self._tokens is None or resource is None or resource.canonical in OPEN:
             return False
-        return self._guard is Guard.ALL or route.startswith(FOR_NODES)
+        if self._guard is Guard.ALL or resource.canonical.startswith(_FOR_NODES):
+            return True
+        folder = request.match_info.get("directory") or request.match_info.get("channel")
+        return resource.canonical.startswith(_FILES) and folder in self._extras
 
     @web.middleware
     async def admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answer 401 to who needs a token and has none that is known."""
-        resource = request.match_info.route.resource
-        if self._tokens is None or resource is None or not self.guards(resource.canonical):
+        if self._tokens is None or not self._guards(request):
             return await handler(request)
         if time.monotonic() - self._looked > _LOOK_SECONDS:
             self._looked = time.monotonic()
@@ -65,6 +69,5 @@ class Admission:
 
     async def keep_private(self, request: web.Request, response: web.StreamResponse) -> None:
         """Keep caches from giving what needs a token to others; to be called before an answer is sent."""
-        resource = request.match_info.route.resource
-        if resource is not None and self.guards(resource.canonical) and "Cache-Control" in response.headers:
+        if self._guards(request) and "Cache-Control" in response.headers:
             response.headers["Cache-Control"] = response.headers["Cache-Control"].replace("public", "private")

@@ -88,15 +88,17 @@ def make_app(
     templates: Path | None = None,
     *,
     extra_folders: Collection[str] = (),
-    admission: Admission | None = None,
+    tokens: TokenFile | None = None,
+    guard: Guard = Guard.ALL,
 ) -> web.Application:
     """Make the application that serves this store, and the files below `pages`, index.html first.
 
     With an `accel_prefix`, segments are left to the server in front, which has the store at that location. `templates`
     is the folder of those for thumbnails. Of the base's folders without recordings, `extra_folders` are served, too.
-    `admission` tells who may ask for what; without it everybody may.
+    With `tokens`, one of them is needed for all that `guard` says.
     """
-    admission = admission or Admission()
+    extra = frozenset(extra_folders)
+    admission = Admission(tokens, guard, extra)
     app = web.Application(middlewares=[answer_errors, admission.admit])
     app[ADMISSION] = admission
     app[STORE] = store
@@ -109,7 +111,7 @@ def make_app(
     app[FLIGHTS] = Flights()
     app[ACCEL_PREFIX] = accel_prefix
     app[TEMPLATES] = Templates(templates)
-    app[EXTRAS] = frozenset(extra_folders)
+    app[EXTRAS] = extra
     app[DIGESTS], app[DIGESTS_TURN] = Digests(store), asyncio.Lock()
     app.add_routes(_routes(pages))
     app.on_response_prepare.append(_add_headers)
@@ -211,7 +213,8 @@ async def run(config: Config, stop: asyncio.Event) -> None:
         accel_prefix=config.accel_prefix,
         templates=config.templates,
         extra_folders=config.extras,
-        admission=Admission(tokens, config.token_for),
+        tokens=tokens,
+        guard=config.token_for,
     )
     async with serving(app, config.host, config.port, shared=config.shared) as port:
         log.info("serving", url=f"http://{config.host}:{port}/", base_dir=str(config.base_dir))
