@@ -143,12 +143,12 @@ def running_restreamer(base: Path, workers: int) -> Iterator[int]:
 
 
 @contextmanager
-def running(command: list[str], port: int) -> Iterator[None]:
+def running(command: list[str], port: int) -> Iterator["subprocess.Popen[bytes]"]:
     with subprocess.Popen(command, stdin=subprocess.DEVNULL) as process:
         try:
             while not answers(port):
                 assert process.poll() is None, command
-            yield
+            yield process
         finally:
             process.terminate()
 
