@@ -26,7 +26,8 @@ async def channels(request: web.Request) -> web.Response:
     """Answer `GET /files`: the channels, as a JSON list; 503 if the store has gone, which is not to be without any."""
     names = await off_loop_quickly(request.app[STORE].channels)
     fault = None if names else await _fault(request.app[STORE])
-    return _json(names) if fault is None else error_response(503, fault)
+    recorded = [name for name in names if name not in request.app[EXTRAS]]
+    return _json(recorded) if fault is None else error_response(503, fault)
 
 
 async def qualities(request: web.Request) -> web.Response:

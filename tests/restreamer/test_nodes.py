@@ -168,6 +168,7 @@ def faces(store: Store, tmp_path: Path) -> Path:
 @pytest.mark.usefixtures("faces")
 async def test_an_extra_folder_is_listed_and_served(node: URL, client: ClientSession) -> None:
     """All files below it are listed, whatever their depth, and come as they are."""
+    assert await told(client, node / "files") == []
     names = await told(client, node / "extras/faces")
     assert names == ["a/b/c/d/three", "a/b/c/four.ts", "a/two ✓.txt", "one.png"]
     for name in map(str, names):
