@@ -21,8 +21,8 @@ from typing import NamedTuple
 
 import structlog
 
-from common.dateutil import parse_hour
-from common.digests import day_digests, hour_digest, quality_digest
+from common.digests import day_digests, quality_digest
+from common.digests import digest as digest_of
 from common.store import Stamp, Store, stamp_of
 
 log = structlog.get_logger()
@@ -142,7 +142,8 @@ class Digests:
         before = known.hours.get(hour)
         if before is not None and before.stamp == stamp:
             return before.digest
-        digest = hour_digest(parse_hour(hour), self._store.names(channel, quality, hour, tombstones=True))
+        # what hour_digest would give: what is listed with tombstones is what counts
+        digest = digest_of(self._store.names(channel, quality, hour, tombstones=True))
         if stamp.settled(looked_ns):
             with self._lock:
                 known.hours[hour] = _Known(stamp, digest)
@@ -176,7 +177,7 @@ class Digests:
             return
         except OSError as error:
             self._warn("digests_not_kept", self._store.base, error)
-            return
+            file = None
         with self._lock:
             if file is None:
                 known.unsaved = True

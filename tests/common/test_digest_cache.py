@@ -51,15 +51,16 @@ def settle(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def worked_out(monkeypatch: pytest.MonkeyPatch) -> list[datetime]:
+def worked_out(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The hours whose digests were worked out from their names."""
-    hours: list[datetime] = []
+    hours: list[str] = []
+    names = Store.names
 
-    def note(hour: datetime, names: list[str]) -> str | None:
+    def note(store: Store, channel: str, quality: str, hour: str, *, tombstones: bool = False) -> list[str]:
         hours.append(hour)
-        return hour_digest(hour, names)
+        return names(store, channel, quality, hour, tombstones=tombstones)
 
-    monkeypatch.setattr(digest_cache, "hour_digest", note)
+    monkeypatch.setattr(Store, "names", note)
     return hours
 
 
@@ -98,7 +99,7 @@ def test_the_difference_is_a_name(store: Store) -> None:
 
 
 @pytest.mark.usefixtures("settle")
-def test_an_unchanged_hour_is_worked_out_once(store: Store, worked_out: list[datetime]) -> None:
+def test_an_unchanged_hour_is_worked_out_once(store: Store, worked_out: list[str]) -> None:
     """What stands in memory, and what a service before has left on disk, is not worked out again."""
     digests = Digests(store)
     first = digests.quality("chan", "source")
@@ -110,7 +111,7 @@ def test_an_unchanged_hour_is_worked_out_once(store: Store, worked_out: list[dat
     assert again.hour("chan", "source", HOUR) == digests.hour("chan", "source", HOUR)
     assert len(worked_out) == 2
     assert again.quality("chan", "source") == Digests(store).quality("chan", "source") != first
-    assert worked_out[2:] == [parse_hour(NEXT)]
+    assert worked_out[2:] == [NEXT]
 
 
 def test_no_change_within_the_tick_is_missed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,9 +160,7 @@ def test_a_change_amid_the_listing_is_seen_the_next_time(store: Store, monkeypat
         lambda text: text.replace(b"digests 1", b"digests 2"),
     ],
 )
-def test_a_damaged_file_counts_as_none(
-    store: Store, worked_out: list[datetime], damage: Callable[[bytes], bytes]
-) -> None:
+def test_a_damaged_file_counts_as_none(store: Store, worked_out: list[str], damage: Callable[[bytes], bytes]) -> None:
     """Whatever has become of the file, the digests are right, and it is replaced by a good one."""
     Digests(store).quality("chan", "source")
     kept = store.folder("chan", "source") / NAME
@@ -188,7 +187,7 @@ def test_a_folder_in_the_place_of_the_file_is_in_nobodys_way(store: Store) -> No
 
 @pytest.mark.usefixtures("settle")
 def test_a_store_that_cannot_be_written_to_is_told_all_the_same(
-    store: Store, monkeypatch: pytest.MonkeyPatch, worked_out: list[datetime]
+    store: Store, monkeypatch: pytest.MonkeyPatch, worked_out: list[str]
 ) -> None:
     """Where no file can be made, digests live in memory, which is said once."""
 
@@ -252,7 +251,7 @@ def test_the_file_is_written_at_most_once_a_minute(store: Store) -> None:
 
 
 @pytest.mark.usefixtures("settle")
-def test_processes_use_what_the_others_have_written(store: Store, worked_out: list[datetime]) -> None:
+def test_processes_use_what_the_others_have_written(store: Store, worked_out: list[str]) -> None:
     """What one has worked out and written, another that runs already does not work out again, and neither loses it."""
     one, other = Digests(store), Digests(store)
     other.hour("chan", "source", HOUR)
@@ -265,7 +264,7 @@ def test_processes_use_what_the_others_have_written(store: Store, worked_out: li
 
 
 @pytest.mark.usefixtures("settle")
-def test_many_may_write_at_once(store: Store, worked_out: list[datetime]) -> None:
+def test_many_may_write_at_once(store: Store, worked_out: list[str]) -> None:
     """However many write the file at the same time, it is always a whole one, and says what is right."""
     stop, expected = threading.Event(), {HOUR: truth(store), NEXT: truth(store, NEXT)}
     kept = store.folder("chan", "source") / NAME
