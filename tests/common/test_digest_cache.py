@@ -1,5 +1,6 @@
 """The digests of a store on a real disk: when they are worked out again, and what is kept of them."""
 
+import fcntl
 import threading
 import time
 from collections.abc import Callable
@@ -256,11 +257,50 @@ def test_processes_use_what_the_others_have_written(store: Store, worked_out: li
     one, other = Digests(store), Digests(store)
     other.hour("chan", "source", HOUR)
     one.quality("chan", "source")
+    kept = store.folder("chan", "source") / NAME
+    written = (kept.stat().st_ino, kept.stat().st_mtime_ns)
     assert other.quality("chan", "source") == one.quality("chan", "source")
     other.flush()
+    assert (kept.stat().st_ino, kept.stat().st_mtime_ns) == written
     assert len(worked_out) == 3
     assert Digests(store).quality("chan", "source") == one.quality("chan", "source")
     assert len(worked_out) == 3
+
+
+@pytest.mark.usefixtures("settle")
+def test_who_writes_is_not_disturbed(store: Store) -> None:
+    """While another process writes the file nothing is written; it is the next time."""
+    folder = store.folder("chan", "source")
+    digests = Digests(store)
+    with (folder / digest_cache._NEW).open("wb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        other.write(b"half")
+        other.flush()
+        digests.quality("chan", "source")
+        digests.flush()
+        assert (folder / digest_cache._NEW).read_bytes() == b"half"
+        assert not (folder / NAME).exists()
+    digests.flush()
+    assert digest_cache._read(folder / NAME).keys() == {HOUR, NEXT}
+
+
+@pytest.mark.usefixtures("settle")
+def test_what_another_has_just_written_stays_whole(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that got its name while its lock was waited for is not written to any more."""
+    folder = store.folder("chan", "source")
+    Digests(store).quality("chan", "source")
+    text = (folder / NAME).read_bytes()
+    lock = fcntl.flock
+
+    def late(file: int, operation: int) -> None:
+        (folder / digest_cache._NEW).write_bytes(text)
+        (folder / digest_cache._NEW).replace(folder / NAME)
+        lock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    put(store, 2)
+    Digests(store).quality("chan", "source")
+    assert (folder / NAME).read_bytes() == text
 
 
 @pytest.mark.usefixtures("settle")
