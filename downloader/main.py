@@ -16,6 +16,7 @@ from common import service
 from common.options import base_dir_option, host_option, log_level_option, option
 from common.recording import sweep_temps
 from common.store import Store
+from common.tokens import TokenFile
 from common.waits import in_thread
 from common.web import answer_errors, serving, show_metrics
 from downloader.addresses import AddressError, provider_of
@@ -40,7 +41,7 @@ class Config:
     """What to record, in which qualities, and where to; `metrics_port` None: no metrics are served.
 
     `allow_private`: public channels may lead to private addresses. `nodes`: addresses of others that record the same.
-    `playlist_debug`: so many playlists are kept beside each segment.
+    `token_file` has the token for these. `playlist_debug`: so many playlists are kept beside each segment.
     """
 
     base_dir: Path
@@ -50,13 +51,15 @@ class Config:
     metrics_port: int | None
     allow_private: bool = False
     nodes: tuple[str, ...] = ()
+    token_file: Path | None = None
     playlist_debug: int = 0
 
 
 async def run(config: Config, stop: asyncio.Event) -> None:
-    """Record until told to stop. Raises UserError if the store or the port cannot be used."""
+    """Record until told to stop. Raises UserError if the store, the port or the file of tokens cannot be used."""
     store = Store(config.base_dir)
     await in_thread(store.check_writable)
+    tokens = await in_thread(TokenFile, config.token_file) if config.token_file is not None else None
     async with AsyncExitStack() as stack:
         if config.metrics_port is not None:
             await stack.enter_async_context(
@@ -70,7 +73,7 @@ async def run(config: Config, stop: asyncio.Event) -> None:
                 group.create_task(_record(channel, config, store, session, stop))
             if config.nodes:
                 recorded = [(channel.name, quality) for channel in config.channels for quality in config.qualities]
-                group.create_task(Nodes(config.nodes, store, recorded).watch(stop))
+                group.create_task(Nodes(config.nodes, store, recorded, tokens).watch(stop))
 
 
 async def _record(channel: Channel, config: Config, store: Store, session: ClientSession, stop: asyncio.Event) -> None:
@@ -167,6 +170,11 @@ def parse_nodes(urls: tuple[str, ...]) -> tuple[str, ...]:
     help="The restreamer of another node that records the same; its times are compared with ours. May be repeated.",
 )
 @option(
+    "--token-file",
+    type=click.Path(path_type=Path),
+    help="The file whose first token is shown to these nodes; read again when it changes.",
+)
+@option(
     "--playlist-debug",
     type=click.IntRange(0, 100),
     default=0,
@@ -189,6 +197,7 @@ def cli(
     metrics_port: int | None,
     allow_private: bool,
     nodes: tuple[str, ...],
+    token_file: Path | None,
     playlist_debug: int,
     log_level: str,
     channels: tuple[Channel, ...],
@@ -198,5 +207,5 @@ def cli(
     URL is that of a playlist; streamlink:URL is a page that streamlink knows, such as a Twitch channel, yt-dlp:URL one
     that yt-dlp knows.
     """
-    config = Config(base_dir, channels, qualities, host, metrics_port, allow_private, nodes, playlist_debug)
+    config = Config(base_dir, channels, qualities, host, metrics_port, allow_private, nodes, token_file, playlist_debug)
     raise SystemExit(service.main(lambda stop: run(config, stop), name="downloader", level=log_level))

@@ -16,6 +16,7 @@ from common.dateutil import HOUR, hour_name, parse_hour
 from common.segments import Segment, parse_names
 from common.skew import skew_between
 from common.store import Store
+from common.tokens import TokenFile
 from common.waits import in_thread, pause
 from common.web import client_session, without_secrets
 from downloader.origin import why
@@ -39,11 +40,12 @@ _SKEW = metrics.gauge(
 
 @dataclass(slots=True)
 class Nodes:
-    """The nodes that record the same as we do, and what was last said of each."""
+    """The nodes that record the same as we do, the tokens for them, and what was last said of each."""
 
     urls: Sequence[str]
     store: Store
     recorded: Sequence[tuple[str, str]]
+    tokens: TokenFile | None = None
     _apart: set[tuple[str, str, str]] = field(default_factory=set)
     _silent: set[str] = field(default_factory=set)
 
@@ -71,10 +73,11 @@ class Nodes:
         self, session: ClientSession, url: str, channel: str, quality: str, now: datetime
     ) -> list[Segment]:
         names = {}
+        headers = await in_thread(self._headers)
         try:
             for hour in _hours(now):
                 path = f"{url.rstrip('/')}/files/{quote(channel)}/{quote(quality)}/{hour_name(hour)}"
-                async with session.get(path, timeout=_TIMEOUT) as response:
+                async with session.get(path, headers=headers, timeout=_TIMEOUT) as response:
                     names[hour] = await _names(response)
         except (TimeoutError, ClientError, OSError, ValueError) as error:
             if url not in self._silent:
@@ -84,6 +87,10 @@ class Nodes:
             return []
         self._silent.discard(url)
         return _last(names)
+
+    def _headers(self) -> dict[str, str]:
+        tokens = self.tokens.tokens() if self.tokens is not None else ()
+        return {"Authorization": f"Bearer {tokens[0]}"} if tokens else {}
 
     def _note(self, channel: str, quality: str, node: str, skew: timedelta) -> None:
         _SKEW.labels(channel, quality, node).set(skew.total_seconds())

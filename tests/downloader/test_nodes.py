@@ -3,6 +3,7 @@
 import hashlib
 import json
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from aiohttp import ClientSession
@@ -10,6 +11,7 @@ from aiohttp import ClientSession
 from common.recording import SegmentWriter
 from common.segments import SegmentType, content_hash, make_segment
 from common.store import Store
+from common.tokens import TokenFile
 from downloader.nodes import Nodes
 from hls_origin import NOON, Answer, Origin, hangs_up, status
 from log_events import LogEvents
@@ -69,3 +71,17 @@ async def test_node_without_common_content_says_nothing(
     origin.put(THEIRS, json.dumps(["00:00.000000-2.0-full-other.ts", "x"]))
     await nodes.compare(session, NOON + 10 * SECOND)
     assert events.all == []
+
+
+async def test_a_node_is_shown_the_token_that_it_asks_for(
+    nodes: Nodes, origin: Origin, session: ClientSession, tmp_path: Path
+) -> None:
+    """The first token of the file is sent, as it is now."""
+    origin.put(THEIRS, listing(0))
+    path = tmp_path / "tokens"
+    path.write_text("one\ntwo\n")
+    nodes.tokens = TokenFile(path)
+    await nodes.compare(session, NOON + 10 * SECOND)
+    path.write_text("# new\nthe-next\n")
+    await nodes.compare(session, NOON + 10 * SECOND)
+    assert [headers["Authorization"] for headers in origin.headers] == ["Bearer one"] * 2 + ["Bearer the-next"] * 2
