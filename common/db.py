@@ -145,8 +145,8 @@ async def fetch(pool: Pool, sql: str, *args: object, attempts: int = 10) -> list
 
 def kind_of(sql: str) -> str:
     """Tell by its first word of which kind a statement is, as metrics have it."""
-    word = sql.lstrip(" \n(").partition(" ")[0].strip().lower()
-    return word if word in _KINDS else "other"
+    words = sql.lstrip(" \n(").split(maxsplit=1)
+    return word if words and (word := words[0].lower()) in _KINDS else "other"
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import math
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -52,36 +52,42 @@ class Growth:
         return (after - before) / (ended - began) if ended - began >= _LEAST_SECONDS else None
 
 
-async def watch_disks(
-    folders: Mapping[str, Path], stop: asyncio.Event, written: Mapping[str, Callable[[], float]] | None = None
-) -> None:
-    """Show the disks of folders, by the name that metrics have for each, until told to stop.
+@dataclass(slots=True)
+class Disk:
+    """The disk of a folder, by the name that metrics have for it; `written` gives the bytes that we wrote there."""
 
-    `written` tells of a folder how many bytes this service has written there since its start.
-    """
-    growths = {name: (Growth(), amount) for name, amount in (written or {}).items()}
-    away: set[str] = set()
+    name: str
+    folder: Path
+    written: Callable[[], float] | None = None
+    _growth: Growth = field(default_factory=Growth)
+    _away: bool = False
+
+    def look(self, now: float) -> None:
+        """Show how it stands `now` (in seconds); where that cannot be told, no numbers. Blocks."""
+        try:
+            found = shutil.disk_usage(self.folder)
+        except OSError as error:
+            if not self._away:
+                log.warning("disk_unknown", folder=str(self.folder), reason=error.strerror)
+            self._away = True
+            self._show(math.nan, math.nan, now)
+        else:
+            self._away = False
+            self._show(found.free, found.total, now)
+
+    def _show(self, free: float, total: float, now: float) -> None:
+        _FREE.labels(self.name).set(free)
+        _TOTAL.labels(self.name).set(total)
+        if self.written is not None:
+            self._growth.saw(self.written(), now)
+            if (rate := self._growth.per_second) is not None:
+                _REMAINING.labels(self.name).set(free / rate if rate > 0 else math.inf)
+
+
+async def watch_disks(disks: Sequence[Disk], stop: asyncio.Event) -> None:
+    """Look at the disks now and then, until told to stop."""
     while True:
-        for name, folder in folders.items():
-            growth, amount = growths.get(name, (None, None))
-            if growth is not None and amount is not None:
-                growth.saw(amount(), time.monotonic())
-            try:
-                found = await asyncio.to_thread(shutil.disk_usage, folder)
-            except OSError as error:
-                if name not in away:
-                    log.warning("disk_unknown", folder=str(folder), reason=error.strerror)
-                away.add(name)
-                _show(name, math.nan, math.nan, growth)
-            else:
-                away.discard(name)
-                _show(name, found.free, found.total, growth)
+        for disk in disks:
+            await asyncio.to_thread(disk.look, time.monotonic())
         if await pause(stop, _EVERY_SECONDS):
             return
-
-
-def _show(name: str, free: float, total: float, growth: Growth | None) -> None:
-    _FREE.labels(name).set(free)
-    _TOTAL.labels(name).set(total)
-    if growth is not None and (rate := growth.per_second) is not None:
-        _REMAINING.labels(name).set(free / rate if rate > 0 else math.inf)

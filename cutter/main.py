@@ -14,7 +14,7 @@ import click
 import structlog
 
 from common import db, service
-from common.disks import watch_disks
+from common.disks import Disk, watch_disks
 from common.errors import UserError
 from common.monitoring import serving_metrics
 from common.options import base_dir_option, host_option, log_level_option, metrics_port_option, option
@@ -96,7 +96,7 @@ async def serve(
             tasks = [
                 group.create_task(_tell_webhooks(connections, cutter, stop)),
                 group.create_task(census.take_forever(connections, locations, stop)),
-                group.create_task(watch_disks({"store": store.base, "spool": spool.path}, stop)),
+                group.create_task(watch_disks([Disk("store", store.base), Disk("spool", spool.path)], stop)),
                 group.create_task(_announce(cutter, stop)),
                 group.create_task(_sweep(cutter, terms, stop)),
                 group.create_task(_listen(config, cutter, stop)),

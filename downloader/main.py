@@ -13,7 +13,7 @@ import structlog
 from aiohttp import ClientSession
 
 from common import service
-from common.disks import watch_disks
+from common.disks import Disk, watch_disks
 from common.monitoring import serving_metrics
 from common.options import base_dir_option, host_option, log_level_option, metrics_port_option, option
 from common.recording import sweep_temps
@@ -64,7 +64,7 @@ async def run(config: Config, stop: asyncio.Event) -> None:
         await stack.enter_async_context(serving_metrics(config.host, config.metrics_port, checks))
         async with asyncio.TaskGroup() as group:
             group.create_task(in_thread(_sweep, store, stop))
-            group.create_task(watch_disks({"store": store.base}, stop, {"store": recorded_bytes}))
+            group.create_task(watch_disks([Disk("store", store.base, recorded_bytes)], stop))
             for channel in config.channels:
                 reach = Reach(channel.provider.address, allowed=config.allow_private)
                 session = await stack.enter_async_context(open_session(reach))

@@ -13,7 +13,7 @@ import structlog
 from aiohttp import web
 
 from common import service
-from common.disks import watch_disks
+from common.disks import Disk, watch_disks
 from common.options import base_dir_option, host_option, log_level_option, option, port_option
 from common.sidecar import FactsStore
 from common.store import Store
@@ -158,7 +158,7 @@ async def run(config: Config, stop: asyncio.Event) -> None:
     app = make_app(store, accel_prefix=config.accel_prefix, templates=config.templates)
     async with serving(app, config.host, config.port, shared=config.shared) as port:
         log.info("serving", url=f"http://{config.host}:{port}/", base_dir=str(config.base_dir))
-        await watch_disks({"store": store.base}, stop)
+        await watch_disks([Disk("store", store.base)], stop)
 
 
 async def run_several(config: Config, count: int, level: str, stop: asyncio.Event) -> None:
