@@ -5,10 +5,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+# A series more for each counter and histogram, of which Prometheus makes nothing.
+disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no types
 
 # Names the folder in which the processes of one service add up their metrics. prometheus_client reads it when it is
 # imported: it must be set before a process starts.
@@ -80,7 +91,7 @@ def total(counted: Counter) -> float:
 
 def forget(process: int, folder: str) -> None:
     """Drop the gauges of a process that has ended from a SHARED folder; what it has counted stays."""
-    mark_process_dead(process, folder)  # type: ignore[no-untyped-call]  # it has no types
+    mark_process_dead(process, folder)  # type: ignore[no-untyped-call]  # likewise
 
 
 def render() -> bytes:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
@@ -32,6 +33,9 @@ STOP_SECONDS = 5.0  # the promise
 
 # A live playlist of a stream that is nowhere: nobody listens on port 9 (discard) of this machine.
 NOWHERE = "http://127.0.0.1:9/live.m3u8"
+
+# What is shown of a histogram, and of anything else beside its name.
+ENDINGS = ("", "_bucket", "_count", "_sum")
 
 SERVICES = ("downloader", "restreamer", "cutter", "ffmpeg", "postgres")
 
@@ -289,6 +293,22 @@ def test_dsn_leads_to_the_database(running: Up) -> None:
     done = respool("dsn", "--data", str(running.data))
     assert (done.returncode, done.stderr) == (0, "")
     until(lambda: query(done.stdout.strip(), "SELECT url FROM nodes") == [running.page()], "the node is announced")
+
+
+def test_prometheus_is_told_where_every_service_is(running: Up) -> None:
+    """A file in Prometheus' own form names each service's metrics, which are there and are those of that service."""
+    targets = json.loads((running.data / "prometheus-targets.json").read_text())
+    assert [each["labels"]["service"] for each in targets] == ["restreamer", "downloader", "cutter"]
+    listed = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+    names = {f"{name}{ending}" for name in re.findall(r"`(respool_\w+)`", listed) for ending in ENDINGS}
+    for each in targets:
+        (address,), labels = each["targets"], each["labels"]
+        until(partial(healthy, address), f"{labels['service']} answers")
+        status, text = get(address, "/metrics")
+        assert (status, labels["node"]) == (200, socket.gethostname())
+        assert f'service="{labels["service"]}",version='.encode() in text
+        assert set(re.findall(r"^(respool_\w+)", text.decode(), re.MULTILINE)) <= names
+        assert b"\nprocess_start_time_seconds " in text
 
 
 def test_edited_event_becomes_a_video(running: Up) -> None:
