@@ -172,7 +172,7 @@ async def test_metrics_are_as_they_are_after_the_question() -> None:
 
     def render() -> bytes:
         began.release()
-        go_on.acquire()
+        go_on.acquire(timeout=60)
         return str(next(count)).encode()
 
     page = MetricsPage(render)
