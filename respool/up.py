@@ -104,8 +104,8 @@ async def _run_services(config: Config, dsn: str, stop: asyncio.Event) -> None:
         common = ["--base-dir", str(config.data / "segments"), "--log-level", config.log_level]
         address = ["--host", config.host, "--port", str(config.port)]
         shown = ["--templates", str(config.data / "templates")]
-        ports = _metrics_ports(config.port)
-        _write_targets(config, ports)
+        ports = metrics_ports(config.port)
+        write_targets(config, ports)
         watched = {name: ["--metrics-port", str(port)] for name, port in ports.items()}
         record = [*common, *watched["downloader"], "--qualities", config.qualities, *channels]
         group.create_task(supervise("restreamer", [*common, *address, *shown], stop, stop_seconds=_STOP_SECONDS))
@@ -123,7 +123,7 @@ async def _run_services(config: Config, dsn: str, stop: asyncio.Event) -> None:
         group.create_task(_tell(config, [channel.partition("=")[0] for channel in channels], stop))
 
 
-def _metrics_ports(page: int) -> dict[str, int]:
+def metrics_ports(page: int) -> dict[str, int]:
     """Choose the ports for metrics: the first free ones after that of the page, so that they stay what they were."""
     ports: dict[str, int] = {}
     for name in _WATCHED:
@@ -141,16 +141,22 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _write_targets(config: Config, ports: Mapping[str, int]) -> None:
-    """Say where the metrics are, in the form of Prometheus' file_sd_configs; the file is whole at any time."""
+def write_targets(config: Config, ports: Mapping[str, int]) -> None:
+    """Say where the metrics are, in the form of Prometheus' file_sd_configs; the file is whole at any time.
+
+    A full disk is no reason not to start: what is served from it can be seen all the same.
+    """
     served = {"restreamer": urlsplit(config.page).netloc}
     served |= {name: f"{_LOOPBACK}:{port}" for name, port in ports.items()}
     node = socket.gethostname()
     targets = [{"targets": [where], "labels": {"service": name, "node": node}} for name, where in served.items()]
     file = config.data / _TARGETS_FILE
     new = file.with_name(f".{file.name}.new")
-    new.write_text(json.dumps(targets, indent=2) + "\n", encoding="utf-8")
-    new.replace(file)
+    try:
+        new.write_text(json.dumps(targets, indent=2) + "\n", encoding="utf-8")
+        new.replace(file)
+    except OSError as error:
+        log.warning("targets_not_written", file=str(file), reason=error.strerror)
 
 
 def _cutter_arguments(config: Config) -> list[str]:

@@ -21,10 +21,11 @@ from typing import TypeVar
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 from common.dateutil import parse_hour
 from common.segments import Segment, SegmentType, content_hash, parse_name
-from respool.up import data_folder
+from respool.up import Config, data_folder, metrics_ports, write_targets
 
 T = TypeVar("T")
 
@@ -531,3 +532,24 @@ def test_start_that_was_killed_early_is_no_other_version(tmp_path: Path) -> None
     for _ in range(2):
         with data_folder(tmp_path):
             assert json.loads((tmp_path / "respool.json").read_text()) == {"format": 1}
+
+
+def test_ports_for_metrics_are_the_next_free_ones() -> None:
+    """Each service gets the first port after the page's that is free, none gets that of another; at the end, any."""
+    with socket.create_server(("127.0.0.1", 0)) as page:
+        number = page.getsockname()[1]
+        with suppress(OSError), socket.create_server(("127.0.0.1", number + 1)):
+            ports = metrics_ports(number)
+            assert number + 1 not in ports.values()
+            assert len({*ports.values()}) == len(ports) > 1
+    assert len({*metrics_ports(65_535).values()}) > 1
+
+
+def test_a_full_disk_is_no_reason_not_to_start(tmp_path: Path) -> None:
+    """Where the file for Prometheus cannot be written, the log says so, and that is all."""
+    config = Config(tmp_path / "gone", (), "source", "127.0.0.1", 8000, "info")
+    with capture_logs() as logs:
+        write_targets(config, {"downloader": 8001})
+    assert [(entry["event"], entry["reason"]) for entry in logs] == [
+        ("targets_not_written", "No such file or directory")
+    ]
