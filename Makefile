@@ -11,8 +11,9 @@ PACKAGES := $(filter-out bench,$(patsubst %/__init__.py,%,$(wildcard */__init__.
 SOURCES := $(shell find $(PACKAGES) -not -name __pycache__ -not -path '*/__pycache__/*' -not -path '*/vendor*') \
 	schema.sql pyproject.toml hatch_build.py package-lock.json
 
-# By file, since the tests of one share what is dear to start. Two workers: they start servers and ffmpeg, and the machines that run them have two cores.
-JOBS ?= 2
+# By file, since the tests of one share what is dear to start; the longest first, as tests/conftest.py says. A worker more
+# than there are cores on small machines: many tests wait for what happens in real time.
+JOBS ?= 3
 
 .PHONY: help run test lint types bench constraints lock clean
 .DELETE_ON_ERROR:
@@ -24,7 +25,7 @@ run: $(VENV)/.installed  ## record, replay and cut on this machine: a demo strea
 	@exec $(BIN)/respool up $(ARGS)
 
 test: $(VENV)/.installed $(VENV)/.tools  ## the tests, against the built wheel: all, or ARGS="tests/common -k hours"
-	@RESPOOL_TEST_WHEEL=1 $(BIN)/pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
+	@RESPOOL_TEST_WHEEL=1 $(BIN)/pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/.tools  ## ruff: rules and format
 	@$(BIN)/ruff check

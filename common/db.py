@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from importlib import resources
 from typing import TypeAlias, TypeVar, cast
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -47,6 +48,15 @@ AWAY = (
     asyncpg.InternalClientError,
 )
 
+# The first word of a statement, as metrics have it.
+_KINDS = frozenset({"select", "insert", "update", "delete", "with"})
+
+_SECONDS = metrics.seconds(
+    "database_statement", "Time until the database has answered, with that for a connection.", "kind"
+)
+_FAILURES = metrics.counter(
+    "database_failures", "Statements and transactions that failed; a conflict is then retried.", "reason"
+)
 _RETRIES = metrics.counter("database_retries", "Transactions that were done again for a conflict.", "reason")
 
 
@@ -105,8 +115,9 @@ async def transaction(pool: Pool, work: Callable[[Connection], Awaitable[T]], *,
     """
     for attempt in range(1, attempts + 1):
         try:
-            async with pool.acquire() as connection, connection.transaction():
-                return await work(cast("Connection", connection))  # a proxy with all its methods
+            with measured("transaction"):
+                async with pool.acquire() as connection, connection.transaction():
+                    return await work(cast("Connection", connection))  # a proxy with all its methods
         except _CONFLICTS as error:
             if attempt == attempts:
                 raise
@@ -122,13 +133,39 @@ async def fetch(pool: Pool, sql: str, *args: object, attempts: int = 10) -> list
     """
     for attempt in range(1, attempts + 1):
         try:
-            return await pool.fetch(sql, *args)
+            with measured(kind_of(sql)):
+                return await pool.fetch(sql, *args)
         except _CONFLICTS as error:
             if attempt == attempts:
                 raise
             _RETRIES.labels(type(error).__name__).inc()
             await asyncio.sleep(backoff(attempt, first=0.01, most=0.5))
     raise AssertionError("the last attempt gives or raises")
+
+
+def kind_of(sql: str) -> str:
+    """Tell by its first word of which kind a statement is, as metrics have it."""
+    words = sql.lstrip(" \n(").split(maxsplit=1)
+    return word if words and (word := words[0].lower()) in _KINDS else "other"
+
+
+@contextmanager
+def measured(kind: str) -> Iterator[None]:
+    """Measure a statement or a transaction, and count why it failed."""
+    began = time.monotonic()
+    try:
+        yield
+    except _CONFLICTS:
+        _FAILURES.labels("conflict").inc()
+        raise
+    except AWAY:
+        _FAILURES.labels("away").inc()
+        raise
+    except asyncpg.PostgresError:
+        _FAILURES.labels("refused").inc()
+        raise
+    finally:
+        _SECONDS.labels(kind).observe(time.monotonic() - began)
 
 
 async def announce_node(pool: Pool, name: str, url: str) -> None:

@@ -30,6 +30,10 @@ base_dir_option = option(
 
 host_option = option("--host", default="127.0.0.1", help="The address to listen on; 0.0.0.0 for all of the machine's.")
 
+metrics_port_option = option(
+    "--metrics-port", type=click.IntRange(0, 65535), help="The port for /metrics and /health; none without it."
+)
+
 log_level_option = option("--log-level", type=click.Choice(LEVELS), default="info", help="The least level to log.")
 
 

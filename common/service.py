@@ -3,16 +3,18 @@
 import asyncio
 import gc
 import os
+import platform
 import signal
 import sys
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from importlib.metadata import version
 from typing import Any
 
 import structlog
 
-from common import logs
+from common import logs, metrics
 from common.errors import UserError
 
 log = structlog.get_logger()
@@ -35,6 +37,12 @@ SWITCH_SECONDS = 0.0005
 # ado: starting again is prepared for a kill at any time.
 _LEAVE_SECONDS = 0.8
 
+_BUILD = metrics.gauge(
+    "build_info", "Always 1: which version runs.", "service", "version", "python", together="livemax"
+)
+_LAG = metrics.seconds("event_loop_lag", "How late the event loop comes to what is due, looked at ten times a second.")
+_LOOK_SECONDS = 0.1
+
 
 def main(run: Run, *, name: str, level: str = "info", stop_seconds: float = 3.0) -> int:
     """Run a service until it ends or is told to: `run` gets the event that SIGTERM and SIGINT set.
@@ -45,6 +53,7 @@ def main(run: Run, *, name: str, level: str = "info", stop_seconds: float = 3.0)
     """
     logs.configure(level, name)
     tune()
+    _BUILD.labels(name, version("respool"), platform.python_version()).set(1)
     leave = threading.Timer(stop_seconds + _LEAVE_SECONDS, _leave)
     leave.daemon = True
     try:
@@ -104,10 +113,12 @@ async def _run(run: Run, stop_seconds: float, leave: threading.Timer) -> None:
         loop.add_signal_handler(number, stop.set)
     if os.environ.get(SUPERVISED):
         _stop_at_end_of_input(loop, stop)
+    watching = asyncio.ensure_future(_watch_loop())
     service = asyncio.ensure_future(run(stop))
     told = asyncio.ensure_future(stop.wait())
     await asyncio.wait({service, told}, return_when=asyncio.FIRST_COMPLETED)
     told.cancel()
+    watching.cancel()
     if not service.done():
         leave.start()
         await asyncio.wait({service}, timeout=stop_seconds)
@@ -118,3 +129,12 @@ async def _run(run: Run, stop_seconds: float, leave: threading.Timer) -> None:
             await service
         return
     await service
+
+
+async def _watch_loop() -> None:
+    """Measure how late the loop comes to what is due, until cancelled."""
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + _LOOK_SECONDS
+        await asyncio.sleep(_LOOK_SECONDS)
+        _LAG.observe(max(0.0, loop.time() - due))

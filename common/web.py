@@ -6,10 +6,12 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from importlib.metadata import version
 from urllib.parse import urlsplit, urlunsplit
+from weakref import WeakKeyDictionary
 
 import structlog
 from aiohttp import ClientSession, ClientTimeout, CookieJar, TCPConnector, web
@@ -38,6 +40,9 @@ _IDLE_SECONDS = 75.0
 
 # When those come back who were told that there are too many.
 RETRY_AFTER_SECONDS = 5
+
+# After each rendering of the metrics, its time so often is left to better things.
+_METRICS_REST = 3.0
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -107,10 +112,46 @@ def _account(request: web.Request, status: int, seconds: float) -> None:
     log.debug("request", method=request.method, path=request.path, status=status, seconds=round(seconds, 4))
 
 
+class MetricsPage:
+    """The text of `/metrics`, however often it is asked for.
+
+    Each text is of after the question. Those who ask while one is being made share the next; it is made in a thread
+    of its own, since a disk that hangs may hold all those of the loop, and at most a quarter of the time.
+    """
+
+    def __init__(self, render: Callable[[], bytes] = metrics.render) -> None:
+        """Have nothing to show yet."""
+        self._render = render
+        self._thread = ThreadPoolExecutor(1, "metrics")
+        self._one_at_a_time = asyncio.Lock()
+        self._rested = 0.0
+        self._next: asyncio.Task[bytes] | None = None
+
+    async def text(self) -> bytes:
+        """Give the metrics as they are now, or a little later."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._made())
+        return await asyncio.shield(self._next)  # another may be waiting for it too
+
+    async def _made(self) -> bytes:
+        loop = asyncio.get_running_loop()
+        async with self._one_at_a_time:
+            await asyncio.sleep(self._rested - loop.time())
+            self._next, began = None, loop.time()  # who asks from now on wants to know of what happens from now on
+            try:
+                return await loop.run_in_executor(self._thread, self._render)
+            finally:
+                self._rested = loop.time() + _METRICS_REST * (loop.time() - began)
+
+
+# One for a process; tests have a loop each.
+_pages: "WeakKeyDictionary[asyncio.AbstractEventLoop, MetricsPage]" = WeakKeyDictionary()
+
+
 async def show_metrics(_: web.Request) -> web.Response:
     """Answer `GET /metrics`."""
-    # in a thread: it reads files of /proc
-    return web.Response(body=await asyncio.to_thread(metrics.render), headers={"Content-Type": metrics.CONTENT_TYPE})
+    page = _pages.setdefault(asyncio.get_running_loop(), MetricsPage())
+    return web.Response(body=await page.text(), headers={"Content-Type": metrics.CONTENT_TYPE})
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ import structlog
 
 from common import db
 from common.events import Event, Spooled, State, Thumbnail
-from common.metrics import counter, seconds
+from common.metrics import LONG_SECONDS, counter, seconds
 from common.waits import backoff, in_thread
 from cutter.claims import Claim
 from cutter.gates import Gate
@@ -41,7 +41,8 @@ _ANSWER_SECONDS: Final = 60.0
 _AT_ONCE: Final = timedelta(0)
 
 _DELIVERIES = counter("event_deliveries", "Deliveries of videos, by how they ended.", "location", "outcome")
-_SECONDS = seconds("event_delivery", "How long deliveries of videos took.", "location")
+_SECONDS = seconds("event_delivery", "How long deliveries of videos took.", "location", buckets=LONG_SECONDS)
+_BYTES = counter("delivered_bytes", "Bytes of the videos that were delivered.", "location")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ class Post:
                 delivered = await self._delivered(claim, gate, location, video, session, said=spooled.said)
                 await self._settled(claim, delivered, spooled)
                 outcome = "done"
+                _BYTES.labels(location.name).inc(spooled.size)
             except (NotNowError, UnclearError, RefusedError) as error:
                 outcome = {NotNowError: "failed", UnclearError: "unclear"}.get(type(error), "refused")
                 raise

@@ -12,15 +12,17 @@ from typing import Any, Final
 import asyncpg
 import click
 import structlog
-from aiohttp import web
 
 from common import db, service
+from common.disks import Disk, watch_disks
 from common.errors import UserError
-from common.options import base_dir_option, host_option, log_level_option, option
+from common.monitoring import serving_metrics
+from common.options import base_dir_option, host_option, log_level_option, metrics_port_option, option
 from common.sidecar import FactsStore
 from common.store import Store
 from common.waits import backoff, in_thread, pause
-from common.web import answer_errors, client_session, serving, show_metrics
+from common.web import client_session
+from cutter import census
 from cutter.gates import Gate
 from cutter.locations import Location
 from cutter.locations.config import load
@@ -64,10 +66,8 @@ async def run(config: Config, stop: asyncio.Event) -> None:
     async with AsyncExitStack() as stack:
         opening = opened(config.spool, limit=config.spool_limit, reserve=config.spool_reserve)
         spool = stack.enter_context(opening)
-        if config.metrics_port is not None:
-            await stack.enter_async_context(
-                serving(_metrics_app(), config.host, config.metrics_port, flag="--metrics-port")
-            )
+        checks = {"store": store.check_readable}
+        await stack.enter_async_context(serving_metrics(config.host, config.metrics_port, checks))
         if not await _unless(stop, db.apply_schema(config.database)):
             return
         opened_locations = {name: await stack.enter_async_context(each) for name, each in locations.items()}
@@ -95,6 +95,8 @@ async def serve(
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(_tell_webhooks(connections, cutter, stop)),
+                group.create_task(census.take_forever(connections, locations, stop)),
+                group.create_task(watch_disks([Disk("store", store.base), Disk("spool", spool.path)], stop)),
                 group.create_task(_announce(cutter, stop)),
                 group.create_task(_sweep(cutter, terms, stop)),
                 group.create_task(_listen(config, cutter, stop)),
@@ -221,16 +223,6 @@ def _hear_one(cutter: Cutter, payload: object) -> None:
         cutter.wake.set()
 
 
-def _metrics_app() -> web.Application:
-    app = web.Application(middlewares=[answer_errors])
-    app.add_routes([web.get("/metrics", show_metrics), web.get("/health", _health)])
-    return app
-
-
-async def _health(_: web.Request) -> web.Response:
-    return web.json_response({"status": "ok"})
-
-
 @click.command("cutter")
 @base_dir_option
 @option("--database", metavar="DSN", required=True, help="The address of the database, postgresql://...")
@@ -262,7 +254,7 @@ async def _health(_: web.Request) -> web.Response:
     help="How much of the disk is left free for recordings, in GiB: with less, nothing is cut.",
 )
 @host_option
-@option("--metrics-port", type=click.IntRange(0, 65535), help="The port for /metrics and /health; none without it.")
+@metrics_port_option
 @log_level_option
 def cli(
     *,

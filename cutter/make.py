@@ -15,7 +15,7 @@ from common.cutting import Gathered, Order, gather, make_archive, make_full, mak
 from common.encoding import Container, EncodingError
 from common.events import Event, Spooled
 from common.ffmpeg import FfmpegError
-from common.metrics import counter, seconds
+from common.metrics import LONG_SECONDS, counter, ratio, seconds
 from common.pieces import CannotSpliceError
 from common.ranges import UnreadableSegmentError
 from common.rough import plan_rough
@@ -39,7 +39,9 @@ _ENDINGS: Final = {
 }
 
 _CUTS = counter("event_cuts", "Cuts of events, by their type and how they ended.", "type", "outcome")
-_SECONDS = seconds("event_cut", "How long cuts of events took.", "type")
+_SECONDS = seconds("event_cut", "How long cuts of events took.", "type", buckets=LONG_SECONDS)
+_WORK = ratio("event_cut_work", "Seconds of work for each second of video, of cuts that were done.", "type")
+_MEDIA_SECONDS = counter("event_cut_media_seconds", "Seconds of video that were cut.", "type")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ async def make(
         made_as = await _made(gathered, event, settings, shop.spool.file(name), progress)
         spooled = await in_thread(shop.spool.finished, shop.node, name, made_as)
         outcome = "done"
+        _measure(event, kind, time.monotonic() - began)
     except (TransitionError, EncodingError, CannotSpliceError) as error:
         outcome = "refused"
         raise RefusedError(str(error)) from error
@@ -102,6 +105,12 @@ async def make(
             seconds=round(took, 3),
         )
     return spooled
+
+
+def _measure(event: Event, kind: CutType, took: float) -> None:
+    length = sum((each.end - each.start).total_seconds() for each in event.ranges)
+    _WORK.labels(kind.value).observe(took / length)
+    _MEDIA_SECONDS.labels(kind.value).inc(length)
 
 
 def _ending(gathered: Gathered, kind: CutType, settings: Settings) -> str:

@@ -199,3 +199,16 @@ NAMESAKE = "SELECT folder FROM cutters WHERE name = $1 AND folder <> $2 AND last
 
 TEMPLATE = "SELECT image, crop, location FROM templates WHERE name = $1"
 IMAGE = "SELECT thumbnail_image FROM events WHERE id = $1"
+
+# How many events there are in each state, refused ones and those that wait for the delivery of a finished file apart;
+# and for how many seconds the oldest of them has been in its state, of the states $1. One look at each row, and one at
+# the last change of each that is under way.
+CENSUS = """
+    SELECT state, state = 'UNEDITED' AND error IS NOT NULL AS refused,
+        CASE WHEN state = 'EDITED' AND spool IS NOT NULL THEN upload_location END AS location,
+        count(*) AS events,
+        extract(epoch FROM now() - min(CASE WHEN state = ANY ($1) THEN (
+            SELECT at FROM event_history AS change WHERE change.event = events.id AND change.after ? 'state'
+            ORDER BY number DESC LIMIT 1) END))::float8 AS oldest
+    FROM events GROUP BY 1, 2, 3
+"""

@@ -12,7 +12,7 @@ import structlog
 
 from common import db
 from common.events import Event, Spooled, State
-from common.metrics import counter, gauge
+from common.metrics import LONG_SECONDS, counter, gauge, seconds
 from common.waits import backoff, in_thread
 from cutter.claims import Claim
 from cutter.deliver import Post
@@ -28,6 +28,11 @@ log = structlog.get_logger()
 _WORKING = gauge("events_under_way", "Events that this cutter works on now.")
 _CLAIMS = counter("event_claims", "Events that this cutter has claimed.")
 _ENDS = counter("event_claim_ends", "How the work on claimed events ended.", "outcome")
+
+_LAPSED = counter(
+    "claims_lapsed", "Claims of cutters that fell silent, freed by this one; what the event is now.", "state"
+)
+_QUEUE_WAIT = seconds("event_queue_wait", "From when an event could be claimed to its claim.", buckets=LONG_SECONDS)
 
 # How long the last statements of a cutter that is told to stop may take.
 _LAST_WORDS_SECONDS: Final = 2.0
@@ -134,6 +139,7 @@ class Cutter:
                 continue
             log.info("event_claimed", id=claimed.event.id, attempt=claimed.event.attempts)
             _CLAIMS.inc()
+            _QUEUE_WAIT.observe(max(0.0, candidate.waited))
             self._begin(claimed, self._make_and_deliver, cuts=not self._has_file(claimed.event))
 
     async def _see_to_others(self) -> None:
@@ -143,6 +149,7 @@ class Cutter:
         if any(event.state is State.CLAIMED for event in events):
             for freed, state in (await self._rows.free_lapsed(self._terms.tries)).items():
                 log.warning("claim_lapsed", id=freed, state=state)
+                _LAPSED.labels(state).inc()
         if any(event.state is State.DONE for event in events) and (outdated := await self._rows.outdated()):
             log.info("videos_outdated", events=outdated)
         steps: dict[State, Step] = {

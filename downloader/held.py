@@ -38,6 +38,15 @@ def latest_sizes(target: Target, count: int) -> list[tuple[int, timedelta]]:
     return [(store.segment_path(channel, quality, each).stat().st_size, each.duration) for each in last]
 
 
+def newest_end(target: Target) -> datetime | None:
+    """Tell when the last segment ends that is held in full; None if the last two hours with anything hold none.
+
+    Raises OSError if the store cannot be read.
+    """
+    hours = [parse_hour(hour) for hour in target.store.hours(target.channel, target.quality)[-2:]]
+    return max((segment.end for segment in _full(target, hours)), default=None)
+
+
 def _full(target: Target, hours: Iterable[datetime]) -> list[Segment]:
     return [
         segment

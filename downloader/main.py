@@ -10,15 +10,16 @@ from pathlib import Path
 
 import click
 import structlog
-from aiohttp import ClientSession, web
+from aiohttp import ClientSession
 
 from common import service
-from common.options import base_dir_option, host_option, log_level_option, option
+from common.disks import Disk, watch_disks
+from common.monitoring import serving_metrics
+from common.options import base_dir_option, host_option, log_level_option, metrics_port_option, option
 from common.recording import sweep_temps
 from common.store import Store
 from common.tokens import TokenFile
 from common.waits import in_thread
-from common.web import answer_errors, serving, show_metrics
 from downloader.addresses import AddressError, provider_of
 from downloader.anchor import sweep_anchors
 from downloader.connections import Reach, open_session
@@ -27,6 +28,7 @@ from downloader.manager import record
 from downloader.nodes import Nodes
 from downloader.origin import SOURCE
 from downloader.providers import is_http
+from downloader.queue import recorded_bytes
 from downloader.recorder import Recorder
 from downloader.source import Channel, Source
 
@@ -61,12 +63,11 @@ async def run(config: Config, stop: asyncio.Event) -> None:
     await in_thread(store.check_writable)
     tokens = await in_thread(TokenFile, config.token_file) if config.token_file is not None else None
     async with AsyncExitStack() as stack:
-        if config.metrics_port is not None:
-            await stack.enter_async_context(
-                serving(_metrics_app(), config.host, config.metrics_port, flag="--metrics-port")
-            )
+        checks = {"store": store.check_readable}
+        await stack.enter_async_context(serving_metrics(config.host, config.metrics_port, checks))
         async with asyncio.TaskGroup() as group:
             group.create_task(in_thread(_sweep, store, stop))
+            group.create_task(watch_disks([Disk("store", store.base, recorded_bytes)], stop))
             for channel in config.channels:
                 reach = Reach(channel.provider.address, allowed=config.allow_private)
                 session = await stack.enter_async_context(open_session(reach))
@@ -92,16 +93,6 @@ def _sweep(store: Store, stop: asyncio.Event) -> None:
         sweep_anchors(store, datetime.now(UTC))
     except OSError as error:  # such as a folder of somebody else's: no reason not to record
         log.warning("sweep_failed", reason=f"{error.filename}: {error.strerror}")
-
-
-def _metrics_app() -> web.Application:
-    app = web.Application(middlewares=[answer_errors])
-    app.add_routes([web.get("/metrics", show_metrics), web.get("/health", _health)])
-    return app
-
-
-async def _health(_: web.Request) -> web.Response:
-    return web.json_response({"status": "ok"})
 
 
 def parse_channels(texts: tuple[str, ...]) -> tuple[Channel, ...]:
@@ -155,7 +146,7 @@ def parse_nodes(urls: tuple[str, ...]) -> tuple[str, ...]:
     help=f"What to record of each channel, separated by commas: {SOURCE} (the best), or names such as 720p60.",
 )
 @host_option
-@option("--metrics-port", type=click.IntRange(0, 65535), help="The port for /metrics and /health; none without it.")
+@metrics_port_option
 @option(
     "--allow-private",
     is_flag=True,

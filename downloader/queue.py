@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -11,9 +12,10 @@ import structlog
 from common import metrics
 from common.dateutil import format_utc
 from common.segments import SegmentType
-from common.waits import backoff
+from common.waits import backoff, in_thread
 from common.web import without_secrets
 from downloader.fetch import Fetched, Fetcher, Target
+from downloader.held import newest_end
 from downloader.outcomes import FetchError, Reason
 from downloader.report import Report
 from downloader.retries import Tries, is_hopeless, is_settled
@@ -44,9 +46,23 @@ _SEGMENTS = metrics.counter("segments_recorded", "Segments written.", "channel",
 _SECONDS = metrics.counter("recorded_media_seconds", "Seconds of media written as full.", "channel", "quality")
 _BYTES = metrics.counter("recorded_bytes", "Bytes written.", "channel", "quality")
 _RETRIES = metrics.counter("segment_fetch_failures", "Fetches of a segment that failed.", "channel", "quality")
-_NEWEST_END = metrics.gauge("newest_segment_end_seconds", "Unix time at which the newest ends.", "channel", "quality")
-_FETCH_SECONDS = metrics.seconds("segment_fetch", "Time to fetch one segment and bring it to disk.", "channel")
-_LISTED_SECONDS = metrics.seconds("segment_seen_to_disk", "Time from a segment's first sight to its commit.", "channel")
+_NEWEST_END = metrics.gauge(
+    "newest_segment_end_timestamp_seconds", "Unix time at which the newest segment ends.", "channel", "quality"
+)
+_LAG = metrics.gauge(
+    "recording_lag_seconds", "How far the end of the newest segment is behind now.", "channel", "quality"
+)
+_FETCH_SECONDS = metrics.seconds(
+    "segment_fetch", "Time to fetch one segment and bring it to disk.", "channel", "quality"
+)
+_LISTED_SECONDS = metrics.seconds(
+    "segment_seen_to_disk", "Time from a segment's first sight to its commit.", "channel", "quality"
+)
+
+
+def recorded_bytes() -> float:
+    """Give how many bytes of segments were written since the start, of all channels."""
+    return metrics.total(_BYTES)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -96,10 +112,22 @@ class FetchQueue:
         """Fetch until cancelled."""
         try:
             async with asyncio.TaskGroup() as group:
+                group.create_task(self._watch_lag())
                 for _ in range(_FETCHES):
                     group.create_task(self._fetch_queued())
         finally:
             await self.fetcher.close()
+
+    async def _watch_lag(self) -> None:
+        """Have the lag shown from the start: behind what the store holds already, or else behind this moment."""
+        began = self.now().timestamp()
+        _LAG.labels(self.target.channel, self.target.quality).set_function(
+            lambda: self.now().timestamp() - (self._newest or began)
+        )
+        with suppress(OSError):  # whoever needs the store for more complains of it
+            end = await in_thread(newest_end, self.target)
+            if end is not None:
+                self._note_newest(end)
 
     async def _fetch_queued(self) -> None:
         while True:
@@ -157,12 +185,11 @@ class FetchQueue:
         self.report.recorded(segment)
         _SEGMENTS.labels(channel, quality, segment.type.value).inc()
         _BYTES.labels(channel, quality).inc(fetched.bytes)
-        _FETCH_SECONDS.labels(channel).observe(fetched.seconds)
-        _LISTED_SECONDS.labels(channel).observe(since_seen)
+        _FETCH_SECONDS.labels(channel, quality).observe(fetched.seconds)
+        _LISTED_SECONDS.labels(channel, quality).observe(since_seen)
         if segment.type is SegmentType.FULL:
             _SECONDS.labels(channel, quality).inc(segment.duration.total_seconds())
-        self._newest = max(self._newest, segment.end.timestamp())
-        _NEWEST_END.labels(channel, quality).set(self._newest)
+        self._note_newest(segment.end)
         log.info(
             "segment_committed",
             **self.target.where(),
@@ -173,6 +200,10 @@ class FetchQueue:
             seconds=round(fetched.seconds, 3),
             **({"remarks": fetched.remarks} if fetched.remarks else {}),
         )
+
+    def _note_newest(self, end: datetime) -> None:
+        self._newest = max(self._newest, end.timestamp())
+        _NEWEST_END.labels(self.target.channel, self.target.quality).set(self._newest)
 
     def _about(self, segment: NewSegment) -> dict[str, str]:
         url = without_secrets(segment.entry.uri)

@@ -29,6 +29,9 @@ log = structlog.get_logger()
 _NEWEST = 3
 
 _PLAYLISTS = metrics.counter("playlist_fetches", "Fetches of media playlists.", "channel", "quality", "result")
+_PLAYLIST_SECONDS = metrics.seconds(
+    "playlist_fetch", "Time to get a media playlist, unless its origin was asked to hold it back.", "channel", "quality"
+)
 _MARKED = metrics.counter("segments_marked", "Segments with a mark of advertising.", "channel", "quality", "mark")
 
 
@@ -168,6 +171,10 @@ class Recorder:
     def count_playlist(self, result: str) -> None:
         """Count a request for a media playlist."""
         _PLAYLISTS.labels(self.target.channel, self.target.quality, result).inc()
+
+    def time_playlist(self, seconds: float) -> None:
+        """Note how long an origin took to give a playlist that it had."""
+        _PLAYLIST_SECONDS.labels(self.target.channel, self.target.quality).observe(seconds)
 
     async def _sift(self) -> None:
         """Queue of what was new in the first playlist of a worker what is not on disk."""

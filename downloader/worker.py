@@ -91,7 +91,8 @@ class Worker:
             url, held = with_number(url, self._awaited), self._held_back
         try:
             with self._watched(_SLOW_PLAYLIST_SECONDS + held, f"{without_secrets(url)} takes long to answer."):
-                return await fetch_media_playlist(
+                began = asyncio.get_running_loop().time()
+                playlist = await fetch_media_playlist(
                     self.recorder.session,
                     url,
                     found.headers,
@@ -99,6 +100,9 @@ class Worker:
                     seconds=held,
                     seen=self.recorder.playlists.saw,
                 )
+                if self._awaited is None:
+                    self.recorder.time_playlist(asyncio.get_running_loop().time() - began)
+                return playlist
         except OriginError as error:
             self.recorder.count_playlist("failed")
             if self._awaited is not None:  # perhaps it is only this that it cannot do

@@ -5,12 +5,13 @@ import fcntl
 import json
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import click
@@ -53,6 +54,15 @@ _STOP_SECONDS = 3.2
 # Then the database, which takes a tenth of a second. What is still there after this is killed: all is over within five.
 _ALL_STOP_SECONDS = 4.0
 
+# What Prometheus is told (file_sd_configs): where each service of this machine shows its metrics.
+_TARGETS_FILE = "prometheus-targets.json"
+
+# Those that have a port for nothing else, in the order of their ports, which only this machine reaches.
+_WATCHED = ("downloader", "cutter")
+_LOOPBACK = "127.0.0.1"
+_PORTS_TRIED = 20
+_LAST_PORT = 65_535
+
 _ANNOUNCE_SECONDS = 30.0
 _DEMO = "demo"
 
@@ -94,13 +104,16 @@ async def _run_services(config: Config, dsn: str, stop: asyncio.Event) -> None:
         common = ["--base-dir", str(config.data / "segments"), "--log-level", config.log_level]
         address = ["--host", config.host, "--port", str(config.port)]
         shown = ["--templates", str(config.data / "templates")]
-        record = [*common, "--qualities", config.qualities, *channels]
+        ports = metrics_ports(config.port)
+        write_targets(config, ports)
+        watched = {name: ["--metrics-port", str(port)] for name, port in ports.items()}
+        record = [*common, *watched["downloader"], "--qualities", config.qualities, *channels]
         group.create_task(supervise("restreamer", [*common, *address, *shown], stop, stop_seconds=_STOP_SECONDS))
         group.create_task(supervise("downloader", record, stop, stop_seconds=_STOP_SECONDS))
         group.create_task(
             supervise(
                 "cutter",
-                [*common, *_cutter_arguments(config)],
+                [*common, *watched["cutter"], *_cutter_arguments(config)],
                 stop,
                 stop_seconds=_STOP_SECONDS,
                 environment={"RESPOOL_DATABASE": dsn},
@@ -108,6 +121,42 @@ async def _run_services(config: Config, dsn: str, stop: asyncio.Event) -> None:
         )
         group.create_task(_announce(dsn, config.page, stop))
         group.create_task(_tell(config, [channel.partition("=")[0] for channel in channels], stop))
+
+
+def metrics_ports(page: int) -> dict[str, int]:
+    """Choose the ports for metrics: the first free ones after that of the page, so that they stay what they were."""
+    ports: dict[str, int] = {}
+    for name in _WATCHED:
+        after = max(page, *ports.values()) if ports else page
+        free = (port for port in range(after + 1, min(after + _PORTS_TRIED, _LAST_PORT) + 1) if _is_free(port))
+        ports[name] = next(free, 0) or _free_port(_LOOPBACK, 0)
+    return ports
+
+
+def _is_free(port: int) -> bool:
+    try:
+        _free_port(_LOOPBACK, port)
+    except UserError:
+        return False
+    return True
+
+
+def write_targets(config: Config, ports: Mapping[str, int]) -> None:
+    """Say where the metrics are, in the form of Prometheus' file_sd_configs; the file is whole at any time.
+
+    A full disk is no reason not to start: what is served from it can be seen all the same.
+    """
+    served = {"restreamer": urlsplit(config.page).netloc}
+    served |= {name: f"{_LOOPBACK}:{port}" for name, port in ports.items()}
+    node = socket.gethostname()
+    targets = [{"targets": [where], "labels": {"service": name, "node": node}} for name, where in served.items()]
+    file = config.data / _TARGETS_FILE
+    new = file.with_name(f".{file.name}.new")
+    try:
+        new.write_text(json.dumps(targets, indent=2) + "\n", encoding="utf-8")
+        new.replace(file)
+    except OSError as error:
+        log.warning("targets_not_written", file=str(file), reason=error.strerror)
 
 
 def _cutter_arguments(config: Config) -> list[str]:

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from common import service
 from common.digest_cache import Digests
+from common.disks import Disk, watch_disks
 from common.options import base_dir_option, host_option, log_level_option, option, port_option
 from common.sidecar import FactsStore
 from common.store import BadPathError, Store, component
@@ -218,7 +219,7 @@ async def run(config: Config, stop: asyncio.Event) -> None:
     )
     async with serving(app, config.host, config.port, shared=config.shared) as port:
         log.info("serving", url=f"http://{config.host}:{port}/", base_dir=str(config.base_dir))
-        await stop.wait()
+        await watch_disks([Disk("store", store.base)], stop)
 
 
 async def run_several(config: Config, count: int, level: str, stop: asyncio.Event) -> None:

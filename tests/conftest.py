@@ -220,6 +220,16 @@ def _bytes(text: str | None) -> list[int] | None:
 # Nothing is skipped -------------------------------------------------------------------------------------------------
 
 
+# The files that take longest go first, so that no worker has one left when the others are done.
+LONGEST = ("test_up.py", "test_docs.py", "test_page.py", "test_hls_js.py", "test_smart.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take longest first, and leave all others in their order."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     return strict((yield))

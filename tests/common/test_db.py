@@ -1,13 +1,15 @@
 """The schema, the pool and what they say when the database is not as it should be."""
 
 import asyncio
+import re
 import socket
+from collections import Counter
 from pathlib import Path
 
 import asyncpg
 import pytest
 
-from common import db
+from common import db, metrics
 from common.errors import UserError
 
 
@@ -182,3 +184,44 @@ async def test_malformed_address_is_told_without_the_password(dsn: str) -> None:
 def test_description_never_holds_the_password(dsn: str, text: str) -> None:
     """What a user may read of an address is the name and the host; in doubt, neither."""
     assert db.describe(dsn) == text
+
+
+@pytest.mark.parametrize(
+    ("sql", "kind"),
+    [
+        ("SELECT 1", "select"),
+        ("\n    (SELECT 1) UNION ALL (SELECT 2)", "select"),
+        ("update events SET x = 1", "update"),
+        ("WITH gone AS (DELETE FROM events) SELECT", "with"),
+        ("INSERT\nINTO events", "insert"),
+        ("VACUUM", "other"),
+        ("", "other"),
+    ],
+)
+def test_statements_are_of_few_kinds(sql: str, kind: str) -> None:
+    """Whatever a statement says, the metrics know it by its first word, or as another one."""
+    assert db.kind_of(sql) == kind
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (asyncpg.SerializationError("conflict"), "conflict"),
+        (ConnectionResetError(), "away"),
+        (asyncpg.CheckViolationError("no"), "refused"),
+        (LookupError("of our own"), None),
+    ],
+)
+def test_failures_of_the_database_are_counted(error: Exception, reason: str | None) -> None:
+    """A failure is counted by who can cure it, and raised; one that is not the database's is not counted."""
+    before = failures()
+    with pytest.raises(type(error)), db.measured("select"):
+        raise error
+    assert failures() - before == Counter([reason] if reason else [])
+
+
+def failures() -> Counter[str]:
+    found = re.findall(
+        r'^respool_database_failures_total{reason="(\w+)"} (.+)', metrics.render().decode(), re.MULTILINE
+    )
+    return Counter({reason: int(float(count)) for reason, count in found})

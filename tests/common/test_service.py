@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -246,3 +247,26 @@ def test_an_unsupervised_service_does_not_care_for_its_input() -> None:
 
 
 # Waiting ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_service_measures_how_late_its_loop_is() -> None:
+    """What keeps the event loop busy shows in the lag; and it says of which version it is."""
+    body = """
+        import platform
+        from common import metrics
+
+        async def run(stop):
+            await asyncio.sleep(0.15)
+            time.sleep(0.35)  # over the moment of a look
+            await asyncio.sleep(0.15)
+            ready()
+            print(metrics.render().decode(), flush=True)
+    """
+    with running(body) as process:
+        shown, _ = process.communicate(timeout=60)
+    assert re.search(
+        r'^respool_build_info{python="3[.0-9a-z]+",service="tested",version="[^"]+"} 1.0$', shown, re.MULTILINE
+    )
+    late = re.search(r"^respool_event_loop_lag_seconds_sum (.+)$", shown, re.MULTILINE)
+    assert late is not None
+    assert float(late[1]) > 0.1

@@ -1,7 +1,9 @@
 """HTTP with a real server on loopback: how errors are answered, how a server starts and stops."""
 
 import asyncio
+import itertools
 import socket
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 
@@ -11,6 +13,7 @@ from structlog.testing import capture_logs
 
 from common.errors import UserError
 from common.web import (
+    MetricsPage,
     RequestError,
     answer_errors,
     client_session,
@@ -161,6 +164,42 @@ async def test_requests_are_measured() -> None:
         assert f"respool_http_request_seconds_count{{{labels}}}" in text
     assert "nowhere-at-all" not in text
     assert "PROPFIND" not in text
+
+
+async def test_metrics_are_as_they_are_after_the_question() -> None:
+    """Who asks while metrics are being made waits for the next ones, with all others who do; the loop goes on."""
+    began, go_on, count = threading.Semaphore(0), threading.Semaphore(0), itertools.count(1)
+
+    def render() -> bytes:
+        began.release()
+        go_on.acquire(timeout=60)
+        return str(next(count)).encode()
+
+    page = MetricsPage(render)
+    first = asyncio.create_task(page.text())
+    await asyncio.to_thread(began.acquire)  # and that the loop comes here shows that it is not blocked
+    others = [asyncio.create_task(page.text()) for _ in range(100)]
+    left = asyncio.create_task(page.text())
+    await asyncio.sleep(0)
+    left.cancel()
+    for _ in range(3):
+        go_on.release()
+    assert await first == b"1"
+    assert {await other for other in others} == {b"2"}
+    assert await page.text() == b"3"
+
+
+async def test_metrics_that_fail_are_tried_again() -> None:
+    """A failure is told to who has asked, and is over with the next question."""
+    divisors = iter([0, 1])
+
+    def render() -> bytes:
+        return b"fine" * (1 // next(divisors))
+
+    page = MetricsPage(render)
+    with pytest.raises(ZeroDivisionError):
+        await page.text()
+    assert await page.text() == b"fine"
 
 
 async def test_a_port_in_use_is_told() -> None:

@@ -124,7 +124,7 @@ async def test_it_tells_how_it_goes(origin: Origin, tmp_path: Path) -> None:
             async with session.get("/metrics") as response:
                 families = list(text_string_to_metric_families(await response.text()))
             async with session.get("/health") as response:
-                assert (response.status, await response.json()) == (200, {"status": "ok"})
+                assert (response.status, await response.json()) == (200, {"status": "ok", "store": "ok"})
         downloader.process.terminate()
         assert await downloader.end() == 0
     values = {(sample.name, *sample.labels.values()): sample.value for family in families for sample in family.samples}
@@ -132,6 +132,10 @@ async def test_it_tells_how_it_goes(origin: Origin, tmp_path: Path) -> None:
     assert values["respool_recorded_media_seconds_total", "a", "source"] == 4.0
     assert values["respool_recorded_bytes_total", "a", "source"] == sum(map(len, live.bodies))
     assert values["respool_stream_followed", "a", "source"] == 1
+    assert values["respool_segment_fetch_seconds_count", "a", "source"] == 2
+    assert values["respool_disk_total_bytes", "store"] > values["respool_disk_free_bytes", "store"] > 0
+    assert ("respool_event_loop_lag_seconds_count",) in values
+    assert [labels for name, *labels in values if name == "respool_build_info" and "downloader" in labels]
 
 
 async def test_temps_that_cannot_be_swept_do_no_harm(

@@ -36,6 +36,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "logs", "metrics", "waits"),
     (
         "db",
+        "disks",
         "encode_slots",
         "ffmpeg",
         "finished",
@@ -62,7 +63,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "sidecar",
         "verify",
     ),
-    ("children", "encodings", "frames", "reading", "waveforms"),
+    ("children", "encodings", "frames", "monitoring", "reading", "waveforms"),
     ("rough",),
     ("smart",),
     ("sample_cuts",),
@@ -226,6 +227,12 @@ def sleeps(module: Module) -> Iterator[str]:
         yield f"{module.path} imports sleep"
 
 
+def private_metrics(module: Module) -> Iterator[str]:
+    """Metrics that common.metrics knows nothing of, and nobody else then."""
+    if any(used.package == "prometheus_client" for used in imports(module.tree)) and module.name != "common.metrics":
+        yield f"{module.path} imports prometheus_client; common.metrics makes metrics"
+
+
 def silent_tests(module: Module) -> Iterator[str]:
     """Tests without a docstring."""
     for function in functions(module.tree):
@@ -234,7 +241,15 @@ def silent_tests(module: Module) -> Iterator[str]:
 
 
 Law = Callable[[Module], Iterator[str]]
-LAWS: list[Law] = [broken_borders, broken_layers, broken_purity, broken_lengths, missing_promise, sleeps]
+LAWS: list[Law] = [
+    broken_borders,
+    broken_layers,
+    broken_purity,
+    broken_lengths,
+    missing_promise,
+    sleeps,
+    private_metrics,
+]
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
@@ -297,6 +312,7 @@ def test_every_package_is_in_the_wheel() -> None:
         (missing_promise, "common.store", "x = 1"),
         (sleeps, "common.store", "import time\ntime.sleep(1)"),
         (sleeps, "common.store", "from time import sleep"),
+        (private_metrics, "common.store", "from prometheus_client import Counter"),
         (silent_tests, "tests.common.test_store", "async def test_x():\n    pass"),
     ],
 )

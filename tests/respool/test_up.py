@@ -14,16 +14,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 from common.dateutil import parse_hour
 from common.segments import Segment, SegmentType, content_hash, parse_name
-from respool.up import data_folder
+from respool.up import Config, data_folder, metrics_ports, write_targets
 
 T = TypeVar("T")
 
@@ -32,6 +34,9 @@ STOP_SECONDS = 5.0  # the promise
 
 # A live playlist of a stream that is nowhere: nobody listens on port 9 (discard) of this machine.
 NOWHERE = "http://127.0.0.1:9/live.m3u8"
+
+# What is shown of a histogram, and of anything else beside its name.
+ENDINGS = ("", "_bucket", "_count", "_sum")
 
 SERVICES = ("downloader", "restreamer", "cutter", "ffmpeg", "postgres")
 
@@ -291,6 +296,22 @@ def test_dsn_leads_to_the_database(running: Up) -> None:
     until(lambda: query(done.stdout.strip(), "SELECT url FROM nodes") == [running.page()], "the node is announced")
 
 
+def test_prometheus_is_told_where_every_service_is(running: Up) -> None:
+    """A file in Prometheus' own form names each service's metrics, which are there and are those of that service."""
+    targets = json.loads((running.data / "prometheus-targets.json").read_text())
+    assert [each["labels"]["service"] for each in targets] == ["restreamer", "downloader", "cutter"]
+    listed = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+    names = {f"{name}{ending}" for name in re.findall(r"`(respool_\w+)`", listed) for ending in ENDINGS}
+    for each in targets:
+        (address,), labels = each["targets"], each["labels"]
+        until(partial(healthy, address), f"{labels['service']} answers")
+        status, text = get(address, "/metrics")
+        assert (status, labels["node"]) == (200, socket.gethostname())
+        assert f'service="{labels["service"]}",version='.encode() in text
+        assert set(re.findall(r"^(respool_\w+)", text.decode(), re.MULTILINE)) <= names
+        assert b"\nprocess_start_time_seconds " in text
+
+
 def test_edited_event_becomes_a_video(running: Up) -> None:
     """An event that is edited in the database is a file in DATA/videos soon after, with nothing configured."""
     until(lambda: len(running.full()) > 2, "the demo stream is recorded")
@@ -511,3 +532,24 @@ def test_start_that_was_killed_early_is_no_other_version(tmp_path: Path) -> None
     for _ in range(2):
         with data_folder(tmp_path):
             assert json.loads((tmp_path / "respool.json").read_text()) == {"format": 1}
+
+
+def test_ports_for_metrics_are_the_next_free_ones() -> None:
+    """Each service gets the first port after the page's that is free, none gets that of another; at the end, any."""
+    with socket.create_server(("127.0.0.1", 0)) as page:
+        number = page.getsockname()[1]
+        with suppress(OSError), socket.create_server(("127.0.0.1", number + 1)):
+            ports = metrics_ports(number)
+            assert number + 1 not in ports.values()
+            assert len({*ports.values()}) == len(ports) > 1
+    assert len({*metrics_ports(65_535).values()}) > 1
+
+
+def test_a_full_disk_is_no_reason_not_to_start(tmp_path: Path) -> None:
+    """Where the file for Prometheus cannot be written, the log says so, and that is all."""
+    config = Config(tmp_path / "gone", (), "source", "127.0.0.1", 8000, "info")
+    with capture_logs() as logs:
+        write_targets(config, {"downloader": 8001})
+    assert [(entry["event"], entry["reason"]) for entry in logs] == [
+        ("targets_not_written", "No such file or directory")
+    ]
