@@ -180,7 +180,7 @@ MOMENTS = ["2026-03-01T12:00:00Z", "2026-03-01T12:00:01.04Z", "2026-03-01T12:00:
 BOXES = ["0,0,64,36", "10,10,100,50", "0,0,0,0", "99999,0,1,1"]
 DROPPED = ("template", "crop", "location")
 PICTURES = [path for path in ROUTES if path.endswith(".png")]
-ALIKE = [path for path in ROUTES if path.startswith(("/digests/", "/histories/", "/extras/"))]
+ALIKE = [path for path in ROUTES if path.startswith(("/digests/", "/histories/", "/extras/", "/segments/{dir"))]
 DEAR = [*PICTURES, "/cut/{channel}/{quality}.mp4", "/preview/{channel}/{quality}.mp4"]
 PAGE_FILES: list[Place] = [{"name": "index.html"}, {"name": "names.js"}, {"name": ".canary"}, {"name": "../main.py"}]
 HISTORIES: list[Place] = [
@@ -234,7 +234,11 @@ def requests_at(path: str, most: int) -> int:
 # Where any text will do, none is bad.
 KINDS = [
     *(("GET", path, GOOD, requests_at(path, 120)) for path in ROUTES),
-    *(("GET", path, BAD, requests_at(path, 50)) for path, route in ROUTES.items() if route.query or "{hour}" in path),
+    *(
+        ("GET", path, BAD, requests_at(path, 50))
+        for path, route in ROUTES.items()
+        if route.query or ("{hour}" in path and path not in ALIKE)
+    ),
     *(("POST", path, mode, 40) for path in UPLOADS for mode in (GOOD, BAD)),
 ]
 
