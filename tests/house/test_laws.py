@@ -32,8 +32,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("pieces",),
     ("blends", "crossfades"),
     ("blend_commands", "cuts", "splice"),
-    ("events", "samples"),
-    ("errors", "logs", "metrics", "waits"),
+    ("events", "lifetimes", "samples"),
+    ("durable", "errors", "logs", "metrics", "waits"),
     (
         "db",
         "disks",
@@ -53,6 +53,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "clips",
         "digest_cache",
+        "expired",
         "histories",
         "missing",
         "options",
@@ -75,15 +76,15 @@ PURE = {
     "dateutil", "segments", "coverage", "encoding", "levels", "nal", "codec_strings", "ticks", "transitions", "avc",
     "alignment", "facts", "full_cut", "picture_commands", "sound", "transport", "pes", "programme", "scan", "pieces",
     "cuts", "splice", "blend_commands", "blends", "crossfades", "sound_track", "av1", "samples", "skew", "events",
-    "digests",
+    "digests", "lifetimes",
 }  # fmt: skip
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 
 # What computes and touches nothing: no clock, disk, network, loop, log. (`datetime` has a clock: see CLOCKS.)
 PURE_STDLIB = {
     "__future__", "base64", "binascii", "bisect", "collections", "dataclasses", "datetime", "decimal", "difflib",
-    "enum", "fractions", "functools", "hashlib", "heapq", "itertools", "json", "math", "operator", "re", "statistics",
-    "string", "types", "typing",
+    "enum", "fnmatch", "fractions", "functools", "hashlib", "heapq", "itertools", "json", "math", "operator", "re",
+    "statistics", "string", "types", "typing",
 }  # fmt: skip
 CLOCKS = {"now", "today", "utcnow"}
 # Whose functions compute and touch nothing either, as far as we use them.
