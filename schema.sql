@@ -431,6 +431,30 @@ COMMENT ON COLUMN templates.image IS 'A PNG, transparent where the frame is to b
 COMMENT ON COLUMN templates.crop IS 'What of a frame is shown: x, y, width, height; NULL: its middle.';
 COMMENT ON COLUMN templates.location IS 'Where it is shown: x, y, width, height; NULL: everywhere.';
 
+-- Retention ----------------------------------------------------------------------------------------------------------
+
+CREATE TABLE IF NOT EXISTS keeps (
+    number  bigint GENERATED ALWAYS AS IDENTITY,
+    channel text,
+    quality text,
+    start   timestamptz NOT NULL,
+    "end"   timestamptz NOT NULL,
+    who     text NOT NULL,
+    why     text NOT NULL DEFAULT '',
+    added   timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT keeps_are_numbered PRIMARY KEY (number),
+    CONSTRAINT keeps_range_is_sound CHECK (start < "end" AND isfinite(start) AND isfinite("end"))
+);
+COMMENT ON TABLE keeps IS 'Stretches of recordings that no node deletes, however old they are.';
+COMMENT ON COLUMN keeps.number IS 'Counts them.';
+COMMENT ON COLUMN keeps.channel IS 'Of which channel; NULL: of all.';
+COMMENT ON COLUMN keeps.quality IS 'Of which quality; NULL: of all.';
+COMMENT ON COLUMN keeps.start IS 'The first moment that is kept.';
+COMMENT ON COLUMN keeps."end" IS 'The moment up to which it is kept.';
+COMMENT ON COLUMN keeps.who IS 'Who wants it kept.';
+COMMENT ON COLUMN keeps.why IS 'Why, for other operators.';
+COMMENT ON COLUMN keeps.added IS 'Since when.';
+
 -- Notifications ------------------------------------------------------------------------------------------------------
 
 CREATE TABLE IF NOT EXISTS webhooks (

@@ -1,9 +1,13 @@
 """Small files and folders brought to disk for good: what has returned is there after a power cut."""
 
+import errno
 import os
 import uuid
 from contextlib import suppress
 from pathlib import Path
+
+# What a disk says that has no room left.
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def sync_folder(folder: Path) -> None:

@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 import structlog
 
 from common.dateutil import format_utc, hour_name, parse, parse_hour
-from common.durable import make_folder, replace_file
+from common.durable import FULL, make_folder, replace_file
 from common.lifetimes import AgeLimit, Guarded, Limits, Policy, Protection
 from common.store import component
 
@@ -106,13 +106,22 @@ class Expired:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Wait until nobody else decides or writes here, and keep it so. Raises OSError if the disk refuses it."""
-        make_folder(self._folder, self._base)
-        lock = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        lock = self._open_lock()
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
         finally:
             os.close(lock)  # and with it the lock
+
+    def _open_lock(self) -> int:
+        try:
+            make_folder(self._folder, self._base)
+            return os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            # a disk without room for an empty file: a folder does for a lock, but on NFS
+            return os.open(self._base, os.O_RDONLY | os.O_DIRECTORY)
 
     def mark(self, channel: str, quality: str, hours: Iterable[str]) -> None:
         """Mark hours as deleted, for good on disk before this returns; of one that is marked already the time stays."""

@@ -62,6 +62,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "recording",
         "service",
         "sidecar",
+        "tombstones",
         "verify",
     ),
     ("children", "encodings", "frames", "monitoring", "reading", "waveforms"),
