@@ -6,7 +6,7 @@ from pathlib import Path
 
 from common.dateutil import parse_hour
 from common.durable import sync_folder
-from common.segments import SUFFIXES, BadNameError, SegmentType, parse_name, stem, tombstone_name
+from common.segments import BadNameError, SegmentType, parse_name, tombstone_name
 from common.store import Store
 
 
@@ -48,14 +48,3 @@ def remove(store: Store, channel: str, quality: str, hour: str, names: list[str]
     if shown:
         sync_folder(folder)
     return shown
-
-
-def hidden(store: Store, channel: str, quality: str, hour: str) -> list[str]:
-    """Name the tombstones of an hour, sorted."""
-    names = store.names(channel, quality, hour, tombstones=True)
-    return [name for name in names if not name.endswith(SUFFIXES)]
-
-
-def is_hidden(tombstones: list[str], name: str) -> bool:
-    """Tell whether one of these tombstones hides the segment of this name."""
-    return any(stem(each) == stem(name) for each in tombstones)

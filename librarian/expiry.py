@@ -127,7 +127,7 @@ class Expiry:
         """Delete what goes by these limits; `needed` None: what was last known of it holds. False: not all was done."""
         with self.expired.writing():
             if limits == Limits():  # nothing goes, so nothing need be looked at
-                policy = self._policy(limits, needed)
+                policy = self._policy(limits, needed, self._now())
                 self._want_again(policy)
                 self._confirm(replace(policy, space_before=None))
                 return True
@@ -139,9 +139,9 @@ class Expiry:
         _SUCCESS.set(self._now().timestamp())
         return True
 
-    def _policy(self, limits: Limits, needed: tuple[Protection, ...] | None) -> Policy:
+    def _policy(self, limits: Limits, needed: tuple[Protection, ...] | None, now: datetime) -> Policy:
         policy = replace(self._last or self.expired.policy(), limits=limits)
-        return policy if needed is None else replace(policy, known=self._now(), protections=needed)
+        return policy if needed is None else replace(policy, known=now, protections=needed)
 
     def _confirm(self, policy: Policy) -> None:
         """Have the policy in force, and on disk if it has changed or was not written for some time."""
@@ -155,7 +155,7 @@ class Expiry:
         self, limits: Limits, needed: tuple[Protection, ...] | None, enough: Callable[[], bool] = lambda: False
     ) -> Survey | None:
         """Look at all hours and decide; None if there was `enough` of it before."""
-        now, policy = self._now(), self._policy(limits, needed)
+        policy = self._policy(limits, needed, now := self._now())
         found = self._sizes.look(enough)
         if found is None:
             return None

@@ -11,10 +11,20 @@ COMMANDS = {
     "downloader": ("downloader.main:cli", "Record live HLS streams into the store, each under the NAME given to it."),
     "restreamer": ("restreamer.main:cli", "Serve the store as playlists, segments and cuts over HTTP."),
     "cutter": ("cutter.main:cli", "Cut the events that operators have edited, and deliver the videos."),
+    "librarian": (
+        "librarian.main:cli",
+        "Look after the store: delete hours beyond the limits that are given, and nothing without any.",
+    ),
     "cut": ("respool.cut:cli", "Cut a range, or several, out of a recording into a video file."),
     "coverage": ("respool.coverage:cli", "Show what is recorded of a channel: hours, holes and types, as a picture."),
     "status": ("respool.status:cli", "Show what is being recorded, and what is missing of the last hours and why."),
     "event": ("respool.event:cli", "Say which pieces of the recording become videos, and see what becomes of them."),
+    "keep": ("respool.keep:cli", "Say what of the recordings is never deleted, however old it is."),
+    "expire": (
+        "respool.expire:cli",
+        "Show which hours go for their age or for space, and which of them stay and why; then delete them.",
+    ),
+    "tombstone": ("respool.tombstone:cli", "Hide segments from playlists and cuts, here and on other nodes."),
     "webhook": ("respool.webhook:cli", "Say who is told when an event changes its state."),
     "dsn": ("respool.dsn:cli", "Print the address of the embedded database that `up` runs."),
 }

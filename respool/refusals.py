@@ -26,6 +26,7 @@ SENTENCES: Final = {
     "events_done_has_a_link_and_a_time": "What is DONE has a link and the time of its publication: give --link URL.",
     "events_attempts_are_counted": "The number of attempts cannot be negative.",
     "events_progress_is_a_share": "Progress runs from 0 to 1.",
+    "keeps_range_is_sound": "What is kept must start before it ends.",
     "webhooks_name_is_unique": "There is a webhook of that name already: choose another, or remove that one first.",
     "webhooks_url_is_http": "A webhook has an http or https URL, such as https://host/path.",
     "webhooks_secret_is_long": "The secret of a webhook has at least 16 characters.",

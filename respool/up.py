@@ -7,7 +7,7 @@ import socket
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,9 @@ from common import service
 from common.children import supervise
 from common.db import announce_node, apply_schema, pool
 from common.errors import UserError
+from common.lifetimes import AgeLimit, Limits
 from common.logs import LEVELS
-from common.options import host_option, option, port_option
+from common.options import host_option, limit_options, option, port_option
 from common.waits import pause
 from respool.arguments import data_option
 from respool.demo import DemoConfig
@@ -58,7 +59,7 @@ _ALL_STOP_SECONDS = 4.0
 _TARGETS_FILE = "prometheus-targets.json"
 
 # Those that have a port for nothing else, in the order of their ports, which only this machine reaches.
-_WATCHED = ("downloader", "cutter")
+_WATCHED = ("downloader", "cutter", "librarian")
 _LOOPBACK = "127.0.0.1"
 _PORTS_TRIED = 20
 _LAST_PORT = 65_535
@@ -77,6 +78,7 @@ class Config:
     host: str
     port: int
     log_level: str
+    limits: Limits = field(default_factory=Limits)
 
     @property
     def page(self) -> str:
@@ -110,15 +112,17 @@ async def _run_services(config: Config, dsn: str, stop: asyncio.Event) -> None:
         record = [*common, *watched["downloader"], "--qualities", config.qualities, *channels]
         group.create_task(supervise("restreamer", [*common, *address, *shown], stop, stop_seconds=_STOP_SECONDS))
         group.create_task(supervise("downloader", record, stop, stop_seconds=_STOP_SECONDS))
-        group.create_task(
-            supervise(
-                "cutter",
-                [*common, *watched["cutter"], *_cutter_arguments(config)],
-                stop,
-                stop_seconds=_STOP_SECONDS,
-                environment={"RESPOOL_DATABASE": dsn},
+        needing_database = {"cutter": _cutter_arguments(config), "librarian": _librarian_arguments(config.limits)}
+        for name, arguments in needing_database.items():
+            group.create_task(
+                supervise(
+                    name,
+                    [*common, *watched[name], *arguments],
+                    stop,
+                    stop_seconds=_STOP_SECONDS,
+                    environment={"RESPOOL_DATABASE": dsn},
+                )
             )
-        )
         group.create_task(_announce(dsn, config.page, stop))
         group.create_task(_tell(config, [channel.partition("=")[0] for channel in channels], stop))
 
@@ -163,6 +167,13 @@ def _cutter_arguments(config: Config) -> list[str]:
     """What the cutter is told of the data folder."""
     spool, locations = config.data / "spool", config.data / _LOCATIONS_FILE
     return ["--spool", str(spool), "--locations", str(locations), "--name", socket.gethostname()]
+
+
+def _librarian_arguments(limits: Limits) -> list[str]:
+    """What the librarian is told of limits; sizes in bytes."""
+    arguments = [each for age in limits.ages for each in ("--max-age", str(age))]
+    arguments += ["--max-size", str(limits.size)] if limits.size is not None else []
+    return [*arguments, "--min-free", str(limits.free)] if limits.free is not None else arguments
 
 
 async def _start_demo(config: Config, group: asyncio.TaskGroup, stop: asyncio.Event) -> str:
@@ -315,6 +326,7 @@ def _qualities(_context: click.Context, _parameter: click.Parameter, text: str) 
 )
 @host_option
 @port_option(8000)
+@limit_options
 @option(
     "--log-level",
     type=click.Choice(LEVELS),
@@ -323,11 +335,17 @@ def _qualities(_context: click.Context, _parameter: click.Parameter, text: str) 
     show_default="info; warning in a terminal",
     help="The least level to log.",
 )
-def cli(**options: Any) -> None:  # noqa: ANN401 - as click gives them: the fields of Config
+def cli(
+    max_age: tuple[AgeLimit, ...],
+    max_size: int | None,
+    min_free: int | None,
+    **options: Any,  # noqa: ANN401 - as click gives them: the fields of Config
+) -> None:
     """Run everything on this machine; with no channel, a demo stream.
 
-    The recordings lie in DATA/segments, the database in DATA/postgres.
+    The recordings lie in DATA/segments, the database in DATA/postgres. Without limits of age or space nothing of them
+    is ever deleted.
     """
-    config = Config(**options)
+    config = Config(**options, limits=Limits(max_age, max_size, min_free))
     run_up = partial(run, config)
     raise SystemExit(service.main(run_up, name="up", level=config.log_level, stop_seconds=_ALL_STOP_SECONDS))

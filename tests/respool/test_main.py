@@ -114,7 +114,10 @@ def test_help_loads_nothing_heavy() -> None:
     [
         ("downloader.main", {"restreamer", "respool", "asyncpg", "av", "requests", "streamlink", "yt_dlp"}),
         ("restreamer.main", {"downloader", "respool", "asyncpg"}),
-        ("respool.up", {"downloader", "restreamer"}),
+        ("librarian.main", {"downloader", "restreamer", "cutter", "respool", "av"}),
+        ("respool.up", {"downloader", "restreamer", "librarian"}),
+        ("respool.tombstone", {"downloader", "restreamer", "librarian", "aiohttp", "asyncpg"}),
+        ("respool.keep", {"downloader", "restreamer", "librarian", "cutter", "aiohttp", "PIL"}),
         ("respool.cut", {"downloader", "restreamer", "aiohttp", "asyncpg"}),
         ("respool.coverage", {"downloader", "restreamer", "aiohttp", "asyncpg"}),
         ("respool.status", {"downloader", "restreamer", "aiohttp", "asyncpg"}),

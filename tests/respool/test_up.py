@@ -38,7 +38,7 @@ NOWHERE = "http://127.0.0.1:9/live.m3u8"
 # What is shown of a histogram, and of anything else beside its name.
 ENDINGS = ("", "_bucket", "_count", "_sum")
 
-SERVICES = ("downloader", "restreamer", "cutter", "ffmpeg", "postgres")
+SERVICES = ("downloader", "restreamer", "cutter", "librarian", "ffmpeg", "postgres")
 
 
 def until(condition: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
@@ -70,6 +70,7 @@ class Process:
             "downloader": r"-m downloader ",
             "restreamer": r"-m restreamer ",
             "cutter": r"-m cutter ",
+            "librarian": r"-m librarian ",
             "ffmpeg": r"^\S*ffmpeg\S* ",
             "postgres": r"^\S*/postgres -D ",
         }
@@ -299,7 +300,7 @@ def test_dsn_leads_to_the_database(running: Up) -> None:
 def test_prometheus_is_told_where_every_service_is(running: Up) -> None:
     """A file in Prometheus' own form names each service's metrics, which are there and are those of that service."""
     targets = json.loads((running.data / "prometheus-targets.json").read_text())
-    assert [each["labels"]["service"] for each in targets] == ["restreamer", "downloader", "cutter"]
+    assert [each["labels"]["service"] for each in targets] == ["restreamer", "downloader", "cutter", "librarian"]
     listed = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
     names = {f"{name}{ending}" for name in re.findall(r"`(respool_\w+)`", listed) for ending in ENDINGS}
     for each in targets:
