@@ -139,6 +139,19 @@ class Expiry:
         _SUCCESS.set(self._now().timestamp())
         return True
 
+    def delete_now(self, limits: Limits, needed: tuple[Protection, ...] | None) -> tuple[Plan, bool]:
+        """Delete what goes by these limits, files and all, once; give what that was, and whether all of it went.
+
+        What the librarian keeps to is left as it is.
+        """
+        with self.expired.writing():
+            survey = self.survey(limits, needed)
+            assert survey is not None, "it was not broken off"  # noqa: S101 - for the types
+            done = self.carry_out(survey)
+        while self.queue.remove_some():
+            pass
+        return survey.plan, done
+
     def _policy(self, limits: Limits, needed: tuple[Protection, ...] | None, now: datetime) -> Policy:
         policy = replace(self._last or self.expired.policy(), limits=limits)
         return policy if needed is None else replace(policy, known=now, protections=needed)

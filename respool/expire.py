@@ -2,14 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from common.dateutil import format_utc
 from common.errors import UserError
 from common.lifetimes import AgeLimit, Limits, Protection, format_size
 from common.options import base_dir_option, limit_options, option
@@ -17,9 +14,6 @@ from common.store import Store
 from respool.arguments import said_plainly
 from respool.database import database_options, json_option
 from respool.postgres import dsn
-
-if TYPE_CHECKING:
-    from librarian.expiry import Expiry, Survey
 
 
 @click.command("expire")
@@ -51,24 +45,36 @@ def cli(
     that of --data.
     """
     from librarian.expiry import Expiry
+    from librarian.report import as_json as to_json
+    from librarian.report import describe
 
     named = context.get_parameter_source("base_dir") is not ParameterSource.DEFAULT
-    store = Store(base_dir if named else data / "segments")
+    store, said = Store(base_dir if named else data / "segments"), Limits(max_age, max_size, min_free)
     if as_json and not (dry_run or yes):
         raise click.UsageError("With --json say --dry-run or --yes: a program is not asked.")
     with said_plainly():
         store.check_readable()
         expiry = Expiry(store)
-        limits = _limits(expiry, Limits(max_age, max_size, min_free))
+        limits = _limits(said, expiry.expired.policy().limits)
         needed = () if without_database else _needed(database, data)
-        _tell(expiry, limits, needed, as_json=as_json)
-        if not dry_run:
-            _expire(expiry, limits, needed, yes=yes, quiet=as_json)
+        survey = expiry.survey(limits, needed)
+        if survey is None:  # it is only broken off where somebody asks for that
+            return
+        click.echo(json.dumps(to_json(survey), indent=2) if as_json else "\n".join(describe(survey)))
+        if dry_run or not survey.plan.going:
+            return
+        if not yes:
+            click.confirm(f"Delete {len(survey.plan.going)} hours?", abort=True)
+        plan, done = expiry.delete_now(limits, needed)
+        if not done:
+            raise UserError("Some of it could not be deleted; the log says why.")
+        if not as_json:
+            click.echo(f"{len(plan.going)} hours, {format_size(plan.freed())}, are deleted.")
 
 
-def _limits(expiry: "Expiry", said: Limits) -> Limits:
-    """Give the limits that hold. Raises UserError if there are none."""
-    limits = expiry.expired.policy().limits if said == Limits() else said
+def _limits(said: Limits, last: Limits) -> Limits:
+    """Give the limits that hold, those of the librarian that was here `last` if none are said. Raises UserError."""
+    limits = last if said == Limits() else said
     if limits == Limits():
         raise UserError(
             "Say what is to go, with --max-age, --max-size or --min-free: no librarian here has any limits."
@@ -77,7 +83,7 @@ def _limits(expiry: "Expiry", said: Limits) -> Limits:
 
 
 def _needed(database: str | None, data: Path) -> tuple[Protection, ...] | None:
-    """Ask the database, with the patience of somebody who waits; None if it does not answer."""
+    """Ask the database; None if it does not answer."""
     from librarian.needed import Needs
 
     try:
@@ -85,81 +91,3 @@ def _needed(database: str | None, data: Path) -> tuple[Protection, ...] | None:
     except UserError:
         return None
     return asyncio.run(Needs(address).ask())
-
-
-def _tell(expiry: "Expiry", limits: Limits, needed: tuple[Protection, ...] | None, *, as_json: bool) -> None:
-    survey = _survey(expiry, limits, needed)
-    if as_json:
-        click.echo(json.dumps(_as_json(survey), indent=2))
-        return
-    for line in _lines(survey):
-        click.echo(line)
-
-
-def _survey(expiry: "Expiry", limits: Limits, needed: tuple[Protection, ...] | None) -> "Survey":
-    survey = expiry.survey(limits, needed)
-    assert survey is not None, "it was not broken off"  # noqa: S101 - for the types
-    return survey
-
-
-def _expire(expiry: "Expiry", limits: Limits, needed: tuple[Protection, ...] | None, *, yes: bool, quiet: bool) -> None:
-    """Delete what goes now, which may be a little more than what was shown, and wait until its files are gone."""
-    survey = _survey(expiry, limits, needed)
-    if not survey.plan.going:
-        return
-    if not yes:
-        click.confirm(f"Delete {len(survey.plan.going)} hours, {format_size(survey.plan.freed())}?", abort=True)
-    with expiry.expired.writing():
-        survey = _survey(expiry, limits, needed)
-        done = expiry.carry_out(survey)
-    while expiry.queue.remove_some():
-        pass
-    if not done:
-        raise UserError("Some of it could not be deleted; the log says why.")
-    if not quiet:
-        click.echo(f"{len(survey.plan.going)} hours, {format_size(survey.plan.freed())}, are deleted.")
-
-
-def _lines(survey: "Survey") -> Iterator[str]:
-    plan, policy = survey.plan, survey.policy
-    if policy.known is None:
-        yield "The database does not answer and never told what events need: nothing goes."
-    elif policy.known != survey.situation.now:
-        yield f"The database does not answer; what it told at {policy.known:%Y-%m-%d %H:%M} holds."
-    rows = [("goes", each.hour, each.reason.value) for each in plan.going]
-    rows += [("stays", each.hour, f"{each.reason.value}, but {each.why}") for each in plan.staying]
-    width = max((len(hour.name) for _, hour, _ in rows), default=0)
-    for verb, hour, why in sorted(rows, key=lambda row: row[1]):
-        yield f"{verb:<5}  {hour.name:<{width}}  {format_size(hour.size):>8}  {why}"
-    going = plan.freed()
-    yield (
-        f"{len(plan.going)} of {len(survey.situation.hours)} hours go, {format_size(going)} of "
-        f"{format_size(survey.size)}; {format_size(plan.protected)} are needed by events or kept."
-    )
-    if plan.excess:
-        yield f"That is {format_size(plan.excess)} less than the limits want."
-
-
-def _as_json(survey: "Survey") -> dict[str, Any]:
-    plan, policy = survey.plan, survey.policy
-
-    def hours(found: Sequence[Any]) -> list[dict[str, Any]]:
-        return [
-            {
-                "hour": each.hour.name,
-                "bytes": each.hour.size,
-                "reason": each.reason.value,
-                **({"stays_because": each.why} if hasattr(each, "why") else {}),
-            }
-            for each in found
-        ]
-
-    return {
-        "needs_known": policy.known and format_utc(policy.known),
-        "going": hours(plan.going),
-        "staying": hours(plan.staying),
-        "bytes_going": plan.freed(),
-        "bytes_protected": plan.protected,
-        "bytes_in_excess": plan.excess,
-        "bytes_stored": survey.size,
-    }
