@@ -134,9 +134,13 @@ async def _send_rough(request: web.Request, order: Order, container: Container) 
     response.content_length = size
     await response.prepare(request)
     if request.method != "HEAD":
-        async for data in read(parts):
-            async with taking(request):
-                await response.write(data)
+        try:
+            async for data in read(parts):
+                async with taking(request):
+                    await response.write(data)
+        except FileNotFoundError as error:  # which ends the connection: nobody takes what was sent for whole
+            log.warning("cut_broken_off", reason=f"{error.filename} was deleted meanwhile.")
+            raise RequestError("A part of this was just deleted; ask again.", status=503) from error
         await response.write_eof()
     return response
 

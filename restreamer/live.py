@@ -233,16 +233,21 @@ class LiveList:
             ledger.first, ledger.first_break = number + _MOST_IN_HOUR, gone + _MOST_IN_HOUR
 
     def _forget_deleted(self) -> None:
-        folder = self._store.folder(self._key.channel, self._key.quality)
         entries = self.ledger.entries
-        if not entries or (folder / entries[0].segment.hour).exists():
+        # an hour that was deleted may leave tombstones behind, and so a folder: its segments tell
+        if not entries or self._store.segment_path(self._key.channel, self._key.quality, entries[0].segment).exists():
             return
         hours = groupby(entries, lambda entry: entry.segment.hour)
-        left = next((next(group) for hour, group in hours if (folder / hour).exists()), None)
+        left = next((next(group) for hour, group in hours if self._has_segments(hour)), None)
+        if left is entries[0]:
+            return
         before = len(entries)
         self.ledger.forget(left.segment.start if left is not None else entries[-1].segment.end)
         self._seen -= before - len(entries)
         self._rendered = []
+
+    def _has_segments(self, hour: str) -> bool:
+        return bool(self._store.candidates(self._key.channel, self._key.quality, parse_hour(hour)).segments)
 
     def _grow_target(self, note: Note) -> bool:
         """Look at the entries that are new; tell whether the target duration had to grow for them."""
