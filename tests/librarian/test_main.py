@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from common.dateutil import HOUR, floor_hour, hour_name
 from common.expired import Expired
 from common.store import Store
+from librarian.deletion import Queue
 from librarian.main import cli
 from librarian.quiet import be_quiet
 from services import service
@@ -40,6 +41,11 @@ def test_quiet_threads_come_last() -> None:
     assert priorities() == before
 
 
+def recorded(store: Store) -> list[str]:
+    """The hours of which more is left than tombstones."""
+    return [hour for hour in store.hours("chan", "source") if store.names("chan", "source", hour)]
+
+
 async def test_killed_it_goes_on_where_it_was(store: Store, fill: Fill, tmp_path: Path, postgres_dsn: str) -> None:
     """Killed while it empties its queue, it finishes that when it is started again; told to stop, it ends well."""
     for ago in range(10, 30):
@@ -50,13 +56,12 @@ async def test_killed_it_goes_on_where_it_was(store: Store, fill: Fill, tmp_path
         librarian.process.kill()
         assert await librarian.end() < 0
     async with service("librarian", *arguments, folder=tmp_path) as librarian:
-        while (store.base / "chan/source/.deleted").exists() and any((store.base / "chan/source/.deleted").iterdir()):
+        while len(recorded(store)) > 10 or Queue(store).entries():
             await librarian.next("hour_removed")
         librarian.process.terminate()
         assert await librarian.end() == 0
-    hours = store.hours("chan", "source")
+    hours, kept = store.hours("chan", "source"), recorded(store)
     assert len(hours) == 20
-    kept = [hour for hour in hours if store.names("chan", "source", hour)]
     assert kept == [hour_name(THIS_HOUR - each * HOUR) for each in range(19, 9, -1)]
     assert Expired(store.base).hours("chan", "source") == set(hours) - set(kept)
     assert [event["event"] for event in librarian.events if event["level"] != "info"] == []
