@@ -72,6 +72,7 @@ class Expiry:
         self._now = now
         self._sizes = Sizes(store)
         self._excess = 0
+        self._refused: set[str] = set()
         self._last: Policy | None = None
         self._written = now()
 
@@ -201,7 +202,9 @@ class Expiry:
             deleted = delete(self.store, self.expired, hour)
         except OSError as error:
             _FAILED.inc()
-            log.warning("hour_not_deleted", hour=hour.name, reason=str(error))
+            if hour.name not in self._refused:  # it is tried again each minute
+                self._refused.add(hour.name)
+                log.warning("hour_not_deleted", hour=hour.name, reason=str(error))
             return False
         if deleted:
             _DELETED_HOURS.labels(going.reason.value).inc()

@@ -57,6 +57,7 @@ class Sizes:
         self._path = store.base / FOLDER / _NAME
         self._known: dict[str, _Size] | None = None
         self._saved = time.monotonic()
+        self._warned: set[str] = set()
 
     def look(self, enough: Callable[[], bool] = lambda: False) -> list[StoredHour] | None:
         """Give all hours as they are now; None if there was `enough` of it before it was done.
@@ -73,27 +74,32 @@ class Sizes:
                 self._known |= seen
                 self.save()
                 return None
-            folder = self._store.folder(channel, quality) / hour
-            name, looked_ns = f"{channel}/{quality}/{hour}", time.time_ns()
-            with suppress(FileNotFoundError):  # gone since it was listed
-                status = folder.stat()
-                known = self._known.get(name)
-                if known is None or (known.inode, known.changed_ns) != (status.st_ino, status.st_ctime_ns):
-                    counted = _count(folder)
-                    settled = looked_ns - status.st_ctime_ns > _CLOCK_TICK_NS
-                    known = _Size(
-                        status.st_ino,
-                        status.st_ctime_ns if settled else 0,
-                        counted.size,
-                        counted.files,
-                        counted.tombstones,
-                    )
-                seen[name] = known
-                found.append(StoredHour(parse_hour(hour), channel, quality, *known[2:], status.st_dev == disk))
+            folder, name = self._store.folder(channel, quality) / hour, f"{channel}/{quality}/{hour}"
+            try:
+                known, on_disk = self._size(folder, self._known.get(name), disk)
+            except FileNotFoundError:  # gone since it was listed
+                continue
+            except OSError as error:  # such as a folder of somebody else's: no reason to let the disk fill up
+                if name not in self._warned:
+                    log.warning("hour_unreadable", hour=name, reason=str(error))
+                    self._warned.add(name)
+                continue
+            seen[name] = known
+            found.append(StoredHour(parse_hour(hour), channel, quality, *known[2:], on_disk))
         changed, self._known = seen != self._known, seen
         if changed and time.monotonic() - self._saved > _SAVED_EVERY_SECONDS:
             self.save()
         return found
+
+    def _size(self, folder: Path, known: _Size | None, disk: int) -> tuple[_Size, bool]:
+        """Give an hour's size, `known` if it has not changed, and whether it lies on this disk."""
+        looked_ns, status = time.time_ns(), folder.stat()
+        if known is None or (known.inode, known.changed_ns) != (status.st_ino, status.st_ctime_ns):
+            counted = _count(folder)
+            settled = looked_ns - status.st_ctime_ns > _CLOCK_TICK_NS
+            changed_ns = status.st_ctime_ns if settled else 0
+            known = _Size(status.st_ino, changed_ns, counted.size, counted.files, counted.tombstones)
+        return known, status.st_dev == disk
 
     def save(self) -> None:
         """Write down what was added up; where that fails it is added up again by the next process."""

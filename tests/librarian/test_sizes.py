@@ -88,3 +88,20 @@ def test_looking_can_be_broken_off(store: Store, fill: Fill, monkeypatch: pytest
     answers = iter([False, True])
     assert Sizes(store).look(lambda: next(answers)) is None
     assert "2026-02-01T10" in (store.base / ".expired" / ".sizes").read_text()
+
+
+def test_hour_that_cannot_be_read_hides_no_other(store: Store, fill: Fill, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An hour whose folder cannot be read is left out and told; the others are added up."""
+    fill("2026-02-01T10")
+    fill("2026-02-01T11")
+    count = module._count
+
+    def refuse(folder: Path) -> object:
+        if folder.name == "2026-02-01T10":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return count(folder)
+
+    monkeypatch.setattr(module, "_count", refuse)
+    found = Sizes(store).look()
+    assert found is not None
+    assert [hour.name for hour in found] == ["chan/source/2026-02-01T11"]
