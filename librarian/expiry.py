@@ -40,7 +40,6 @@ _FAILED = metrics.counter("retention_failures", "Looks or deletions that failed.
 _QUEUED = metrics.gauge("retention_queue_hours", "Hours deleted whose files are still being removed.")
 _QUEUED_BYTES = metrics.gauge("retention_queue_bytes", "Bytes that are still being removed.")
 _STORE = metrics.gauge("retention_store_bytes", "Bytes of all hours.")
-_FREE = metrics.gauge("retention_free_bytes", "Bytes that are free on the store's disk.")
 _PROTECTED = metrics.gauge("retention_protected_bytes", "Bytes of hours that events or keeps need.")
 _EXCESS = metrics.gauge("retention_excess_bytes", "Bytes that should be deleted for room, and may not.")
 _KNOWN = metrics.gauge(
@@ -246,7 +245,6 @@ class Expiry:
 
     def _show(self, plan: Plan, policy: Policy, situation: Situation) -> None:
         _STORE.set(sum(hour.size for hour in situation.hours))
-        _FREE.set(_free(self.store.base))
         _PROTECTED.set(plan.protected)
         _EXCESS.set(plan.excess)
         _KNOWN.set(policy.known.timestamp() if policy.known is not None else 0)

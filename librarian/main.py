@@ -8,14 +8,14 @@ from pathlib import Path
 
 import click
 import structlog
-from aiohttp import web
 
 from common import service
+from common.disks import Disk, watch_disks
 from common.lifetimes import AgeLimit, Limits
+from common.monitoring import serving_metrics
 from common.options import base_dir_option, host_option, limit_options, log_level_option, option
 from common.store import Store
 from common.waits import in_thread
-from common.web import answer_errors, serving, show_metrics
 from librarian.expiry import EVERY_SECONDS, Expiry
 from librarian.needed import Needs
 from librarian.quiet import be_quiet
@@ -44,26 +44,15 @@ async def run(config: Config, stop: asyncio.Event) -> None:
     store = Store(config.base_dir)
     await in_thread(store.check_readable)
     async with AsyncExitStack() as stack:
-        if config.metrics_port is not None:
-            await stack.enter_async_context(
-                serving(_metrics_app(), config.host, config.metrics_port, flag="--metrics-port")
-            )
+        checks = {"store": store.check_readable}
+        await stack.enter_async_context(serving_metrics(config.host, config.metrics_port, checks))
         expiry, needs = Expiry(store), Needs(config.database)
         log.info("librarian_ready", base_dir=str(store.base), limits=[*map(str, config.limits.ages)])
         async with asyncio.TaskGroup() as group:
             # a disk that is full to the last byte is no reason not to start: room is what this is for
             group.create_task(expiry.run(config.limits, needs, stop, config.every))
             group.create_task(expiry.empty_queue(stop))
-
-
-def _metrics_app() -> web.Application:
-    app = web.Application(middlewares=[answer_errors])
-    app.add_routes([web.get("/metrics", show_metrics), web.get("/health", _health)])
-    return app
-
-
-async def _health(_: web.Request) -> web.Response:
-    return web.json_response({"status": "ok"})
+            group.create_task(watch_disks([Disk("store", store.base)], stop))
 
 
 @click.command("librarian")

@@ -112,7 +112,7 @@ async def _run_services(config: Config, dsn: str, stop: asyncio.Event) -> None:
         record = [*common, *watched["downloader"], "--qualities", config.qualities, *channels]
         group.create_task(supervise("restreamer", [*common, *address, *shown], stop, stop_seconds=_STOP_SECONDS))
         group.create_task(supervise("downloader", record, stop, stop_seconds=_STOP_SECONDS))
-        needing_database = {"cutter": _cutter_arguments(config), "librarian": _librarian_arguments(config.limits)}
+        needing_database = {"cutter": _cutter_arguments(config), "librarian": librarian_arguments(config.limits)}
         for name, arguments in needing_database.items():
             group.create_task(
                 supervise(
@@ -169,8 +169,8 @@ def _cutter_arguments(config: Config) -> list[str]:
     return ["--spool", str(spool), "--locations", str(locations), "--name", socket.gethostname()]
 
 
-def _librarian_arguments(limits: Limits) -> list[str]:
-    """What the librarian is told of limits; sizes in bytes."""
+def librarian_arguments(limits: Limits) -> list[str]:
+    """Give what the librarian is told of limits; sizes in bytes."""
     arguments = [each for age in limits.ages for each in ("--max-age", str(age))]
     arguments += ["--max-size", str(limits.size)] if limits.size is not None else []
     return [*arguments, "--min-free", str(limits.free)] if limits.free is not None else arguments

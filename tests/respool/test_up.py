@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -24,8 +25,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from common.dateutil import parse_hour
+from common.lifetimes import AgeLimit, Limits
 from common.segments import Segment, SegmentType, content_hash, parse_name
-from respool.up import Config, data_folder, metrics_ports, write_targets
+from librarian.main import cli as librarian
+from respool.up import Config, data_folder, librarian_arguments, metrics_ports, write_targets
 
 T = TypeVar("T")
 
@@ -436,6 +439,14 @@ def test_recording_goes_on_after_a_kill(start: Callable[..., Up]) -> None:
     assert again.stop() < STOP_SECONDS
     assert_whole(again.segments())
     assert SegmentType.TEMP not in {segment.type for segment in again.segments().values()}
+
+
+def test_limits_are_passed_on() -> None:
+    """What the librarian is told of limits means to it what was said to `up`."""
+    limits = Limits((AgeLimit("*", "*", timedelta(days=30)), AgeLimit("a b", "720p", timedelta(hours=36))), 10**12, 5)
+    told = librarian.make_context("librarian", ["--without-database", *librarian_arguments(limits)]).params
+    assert Limits(told["max_age"], told["max_size"], told["min_free"]) == limits
+    assert librarian_arguments(Limits()) == []
 
 
 # Refusals ------------------------------------------------------------------------------------------------------------
