@@ -238,3 +238,35 @@ def test_hour_that_cannot_be_marked_stays(
         delete(store, expired, STORED)
     assert store.names("chan", "source", HOUR_NAME) == names
     assert not (store.folder("chan", "source") / QUEUE).exists()
+
+
+def test_each_step_is_on_disk_before_the_next(
+    store: Store, expired: Expired, fill: Fill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mark is synced before the hour is renamed, and the rename and the tombstone before anything is removed."""
+    (tombstone,) = (tombstone_name(name) for name in fill(HOUR_NAME, hidden=1)[:1])
+    fill("2026-02-01T11")
+    delete(store, expired, StoredHour(STORED.start + HOUR, "chan", "source"))
+    steps: list[str] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def synced(file: int) -> None:
+        path = Path(f"/proc/self/fd/{file}").readlink().relative_to(store.base)
+        steps.append(
+            "sync a temp" if path.name.startswith(".") and path.suffix == "" and "-" in path.name else f"sync {path}"
+        )
+        fsync(file)
+
+    def renamed(path: Path, target: Path) -> Path:
+        steps.append(f"rename {path.name if path.name == HOUR_NAME else 'a temp'}")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "rename", renamed)
+    delete(store, expired, STORED)
+    assert steps == [
+        *("sync a temp", "rename a temp", "sync .expired/chan"),
+        *(f"rename {HOUR_NAME}", "sync chan/source/.deleted", "sync chan/source"),
+        *("sync chan/source", f"sync chan/source/{HOUR_NAME}"),
+    ]
+    assert store.names("chan", "source", HOUR_NAME, tombstones=True) == [tombstone]
