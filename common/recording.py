@@ -113,8 +113,11 @@ def sweep_temps(
         if enough():
             break
         folder = store.folder(channel, quality) / hour
+        try:
+            names = os.listdir(folder)  # noqa: PTH208 - as many paths would take longer than all the rest
+        except FileNotFoundError:  # deleted since it was listed
+            continue
         # only temps are parsed: that takes a tenth of the time of all names
-        names = os.listdir(folder)  # noqa: PTH208 - as many paths would take longer than all the rest
         temps, _ = parse_names(parse_hour(hour), (name for name in names if "-temp-" in name))
         for temp in temps:
             kept += _sweep(folder / temp.name, temp)

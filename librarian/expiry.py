@@ -80,7 +80,9 @@ class Expiry:
     async def run(self, limits: Limits, needs: Needs, stop: asyncio.Event, every: float = EVERY_SECONDS) -> None:
         """Keep to the limits until told to stop; what fails is tried again."""
         while not stop.is_set():
-            needed = await needs.ask()
+            needed = await _ask(needs, stop)
+            if stop.is_set():
+                break
             try:
                 await in_thread(self.keep_to, limits, needed, stop.is_set)
             except OSError as error:
@@ -255,6 +257,18 @@ class Expiry:
             )
             log.error("store_too_full", excess_bytes=plan.excess, reason=why)
         self._excess = plan.excess
+
+
+async def _ask(needs: Needs, stop: asyncio.Event) -> tuple[Protection, ...] | None:
+    """Ask what is needed, for as long as that takes, or until told to stop."""
+    asking, stopping = asyncio.ensure_future(needs.ask()), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({asking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return asking.result() if asking.done() else None
+    finally:
+        for each in (asking, stopping):
+            each.cancel()
+        await asyncio.wait({asking, stopping})
 
 
 def _free(base: Path) -> int:

@@ -433,3 +433,9 @@ def test_readers_beside_writers(store: Store) -> None:
 def check_final_names(store: Store) -> None:
     for segment in store.sequence("chan", "source", START.replace(second=0), START + timedelta(minutes=10)).segments:
         assert segment.hash == sha(store.segment_path("chan", "source", segment).read_bytes())
+
+
+def test_sweep_passes_over_an_hour_that_goes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An hour that is deleted between its listing and the look into it costs the others nothing."""
+    monkeypatch.setattr(Store, "hours", lambda *_: ["2026-03-01T12"])
+    assert sweep_temps(store, "chan", "source") == []

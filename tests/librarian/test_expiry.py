@@ -278,3 +278,18 @@ def test_policy_says_what_is_kept_to(expiry: Expiry, store: Store) -> None:
     assert (store.base / ".expired" / ".policy").stat().st_ino == stamp
     expiry.keep_to(replace(WEEK, size=1), ())
     assert (store.base / ".expired" / ".policy").stat().st_ino != stamp
+
+
+async def test_stop_does_not_wait_for_a_database(expiry: Expiry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that lets us wait does not keep the librarian from ending."""
+    asked, stop = asyncio.Event(), asyncio.Event()
+
+    async def hang(_: Needs) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Needs, "ask", hang)
+    running = asyncio.create_task(expiry.run(WEEK, Needs("postgresql://nowhere"), stop))
+    await asked.wait()
+    stop.set()
+    await asyncio.wait_for(running, 30)
