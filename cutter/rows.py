@@ -10,7 +10,7 @@ import asyncpg
 import structlog
 
 from common import db
-from common.events import Event, Spooled, event_of
+from common.events import Event, Spooled, State, event_of
 from common.waits import backoff
 from cutter import statements
 
@@ -136,8 +136,8 @@ class Rows:
         _ours(await self._patiently(claimed, statements.PARK, None if error is None else plain(error), pause))
 
     async def release(self, claimed: Claimed) -> None:
-        """Give it up because we stop."""
-        await self._for(claimed, statements.RELEASE)
+        """Give it up because we stop, which is no try."""
+        await self._for(claimed, statements.RELEASE, claimed.event.state == State.CLAIMED)
 
     # For events that are nobody's ---------------------------------------------------------------------------------
 

@@ -145,10 +145,11 @@ PARK = """
     WHERE id = $1 AND claim_token = $2 AND state IN ('FINALIZING', 'TRANSCODING', 'MODIFIED') RETURNING id
 """
 
-# The cutter is told to stop: what can be given back is, and does not count; the rest is for whoever comes next.
+# The cutter is told to stop: what can be given back is; the rest is for whoever comes next. $3: it began a try, which
+# does not count then.
 RELEASE = """
     UPDATE events SET state = CASE state WHEN 'CLAIMED' THEN 'EDITED' ELSE state END,
-        attempts = greatest(0, attempts - CASE state WHEN 'CLAIMED' THEN 1 ELSE 0 END),
+        attempts = greatest(0, attempts - CASE WHEN $3 THEN 1 ELSE 0 END),
         claim_token = NULL, lease_until = now()
     WHERE id = $1 AND claim_token = $2 RETURNING id
 """

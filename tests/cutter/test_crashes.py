@@ -92,7 +92,7 @@ async def test_stop_gives_back_what_is_under_way(house: House) -> None:
         await house.add()
         await house.place.reach("hangs").wait()
     row = await house.row()
-    assert (row["state"], row["claim_token"], len(house.spooled())) == ("FINALIZING", None, 1)
+    assert (row["state"], row["claim_token"], row["attempts"], len(house.spooled())) == ("FINALIZING", None, 0, 1)
     async with house.cutter():
         row = await house.until(state="DONE")
         await house.until_empty()
