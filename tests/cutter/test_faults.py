@@ -43,11 +43,14 @@ async def test_location_that_is_away_is_waited_for(house: House, logged: LogEven
             row = await house.until(event, state="EDITED", error="The place is away.")
             assert (row["attempts"], row["spool"]["node"]) == (0, "node")
         assert len(house.spooled()) == 3
+    tries = [(await house.path(event)).count("CLAIMED") for event in "abc"]
     house.place.away = False
     async with house.cutter(terms=terms):
         await house.until("a", state="DONE")
         await house.until_empty()
     assert [event for event, _, _ in house.place.videos] == ["c", "b", "a"]
+    # each was claimed when it was its turn, and not before
+    assert [(await house.path(event)).count("CLAIMED") for event in "abc"] == [each + 1 for each in tries]
     assert len(logged.of("event_cut")) == 3
 
 
@@ -61,6 +64,30 @@ async def test_location_that_cannot_be_asked_is_asked_again(house: House) -> Non
         house.place.find_away = False
         await house.until(state="DONE")
     assert len(house.place.videos) == 1
+
+
+async def test_file_for_a_location_that_is_no_more_goes_back(house: House) -> None:
+    """A finished file whose location is gone from the configuration is told to operators."""
+    house.place.away = True
+    async with house.cutter():
+        await house.add()
+        await house.until(state="EDITED", error="The place is away.")
+    async with house.cutter(location="other"):
+        row = await house.until(state="UNEDITED")
+        await house.until_empty()
+    assert row["error"] == "There is no upload location 'fake'; there are other."
+
+
+async def test_what_nobody_can_see_to_keeps_nobody_else_waiting(house: House) -> None:
+    """Any number of changes for a location that nobody knows delays none for one that is known."""
+    published = {"uploader": "gone", "video_link": "https://x", "upload_time": house.recording.start}
+    for number in range(12):
+        await house.add(f"lost {number}", state="MODIFIED", upload_location="moon", **published)
+    await house.add("wanted", state="MODIFIED", **published)
+    async with house.cutter():
+        await house.until("wanted", state="DONE")
+        row = await house.until("lost 11", error="No cutter that looked at it knows moon.")
+    assert row["state"] == "MODIFIED"
 
 
 # The database -----------------------------------------------------------------------------------------------------
@@ -237,6 +264,20 @@ async def test_full_spool_stops_claiming(house: House, logged: LogEvents) -> Non
         house.place.away = False
         await house.until("second", state="DONE")
     assert len(house.place.videos) == 2
+
+
+async def test_room_for_an_event_that_was_not_claimed_is_free_again(house: House) -> None:
+    """The room in the spool that was meant for an event which an operator then took back is given to the next."""
+
+    async def at(name: str) -> None:
+        if name == "CLAIM before":
+            await house.sql.execute("UPDATE events SET state = 'UNEDITED' WHERE id = 'first'")
+
+    async with house.cutter(spool_limit=700_000, fate=Fate(at)):
+        await house.add("first")
+        await house.until("first", state="UNEDITED")
+        await house.add("second")
+        await house.until("second", state="DONE")
 
 
 async def test_disk_that_fills_up_during_a_cut(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
