@@ -193,7 +193,8 @@ async def _listen(config: Config, cutter: Cutter, stop: asyncio.Event) -> None:
     attempt = 0
     while not stop.is_set():
         try:
-            await _hear(config, cutter)
+            with db.cancellable():
+                await _hear(config, cutter)
         except (asyncpg.PostgresError, *db.AWAY) as error:
             attempt += 1
             log.info("not_listening", reason=str(error) or type(error).__name__)
