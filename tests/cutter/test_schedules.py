@@ -16,14 +16,16 @@ import pytest
 
 from cutter.locations import LocationAwayError
 from cutters import QUICK, House
+from db_proxy import Proxy, proxied
 from fate import Fate
 
-SCHEDULES = int(os.environ.get("RESPOOL_SCHEDULES", "6"))
+SCHEDULES = int(os.environ.get("RESPOOL_SCHEDULES", "4"))
 EVENTS = ("a", "b", "c")
 NODES = ("one", "two")
 FAULTS = 20
 SHARE = 0.2
 AWAY_MOMENTS = 6  # for so many moments the location stays away
+OUTAGE_SECONDS = 0.2  # of the database
 
 # Ranges in seconds, and the segments that rough cuts of them are made of.
 EDITS = {(0.5, 1.5): (0,), (2.5, 3.5): (1,), (0.5, 3.5): (0, 1), (4.5, 5.5): (2,)}
@@ -47,17 +49,19 @@ class Schedule:
         self.back = 0
         self.happened: list[str] = []
         self.over = asyncio.Event()
+        self.ways: dict[str, Proxy] = {}
 
     async def live(self, node: str) -> None:
         """Run a cutter, again whenever it dies."""
-        while not self.over.is_set():
-            fate = Fate(self.nothing)
-            fate.at = self.moments(node, fate)
-            async with self.house.cutter(node, fate=fate, terms=TERMS):
-                ends = [asyncio.ensure_future(each.wait()) for each in (fate.dead, self.over)]
-                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-                for end in ends:
-                    end.cancel()
+        async with proxied(self.house.dsn) as self.ways[node]:
+            while not self.over.is_set():
+                fate = Fate(self.nothing)
+                fate.at = self.moments(node, fate)
+                async with self.house.cutter(node, fate=fate, terms=TERMS, database=self.ways[node].dsn):
+                    ends = [asyncio.ensure_future(each.wait()) for each in (fate.dead, self.over)]
+                    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+                    for end in ends:
+                        end.cancel()
 
     async def nothing(self, _: str) -> None: ...
 
@@ -73,11 +77,15 @@ class Schedule:
                 return
             self.left -= 1
             lose = self.lose if step.isupper() else self.lose_location
-            act = self.dice.choice([self.die, self.die, lose, self.operate, self.operate, self.fail, self.turn])
+            act = self.dice.choice([self.die, self.die, lose, self.operate, self.operate, *self.others])
             self.happened.append(f"{node} {name}: {act.__name__}")
             await act(fate)
 
         return at
+
+    @property
+    def others(self) -> list[Callable[[Fate], Awaitable[None]]]:
+        return [self.fail, self.turn, self.break_off, self.be_out, self.lapse, self.damage]
 
     async def die(self, fate: Fate) -> None:
         fate.die()
@@ -99,6 +107,33 @@ class Schedule:
         )
         with suppress(asyncpg.CheckViolationError):
             await self.house.sql.execute(f"UPDATE events SET {change} WHERE {ours}", event)  # noqa: S608 - our own texts
+
+    async def break_off(self, _: Fate) -> None:
+        """Break a cutter's connections to the database, whatever is on its way there."""
+        self.ways[self.dice.choice(NODES)].break_off()
+
+    async def be_out(self, _: Fate) -> None:
+        """Let the database be away from everybody for a moment, as when it is restarted."""
+        for way in self.ways.values():
+            way.cut()
+            asyncio.get_running_loop().call_later(OUTAGE_SECONDS, way.mend)
+
+    async def lapse(self, _: Fate) -> None:
+        """Let a claim lapse although its owner works on."""
+        sql = "UPDATE events SET lease_until = now() WHERE id = $1 AND state = 'CLAIMED'"
+        await self.house.sql.execute(sql, self.dice.choice(EVENTS))
+
+    async def damage(self, _: Fate) -> None:
+        """Spoil or lose a finished file."""
+        sql = "SELECT spool ->> 'name' FROM events WHERE id = $1"
+        name = await self.house.sql.fetchval(sql, self.dice.choice(EVENTS))  # which may not be there yet
+        for node in NODES:
+            file = self.house.folder / node / (name or "none")
+            if file.exists():
+                if self.dice.choice([True, False]):
+                    file.unlink()
+                else:
+                    os.truncate(file, 1000)
 
     async def fail(self, _: Fate) -> None:
         faults = ["away", "away after", "hang", "hang after", "lost", "crash after", "refuse"]
