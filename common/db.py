@@ -150,11 +150,27 @@ def kind_of(sql: str) -> str:
 
 
 @contextmanager
-def measured(kind: str) -> Iterator[None]:
-    """Measure a statement or a transaction, and count why it failed."""
-    began = time.monotonic()
+def cancellable() -> Iterator[None]:
+    """Have a cancelled task end: asyncpg, cancelled over a broken connection, raises what is wrong with that instead.
+
+    Who goes on after one of AWAY would go on for ever then.
+    """
     try:
         yield
+    except AWAY as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError from error
+        raise
+
+
+@contextmanager
+def measured(kind: str) -> Iterator[None]:
+    """Measure a statement or a transaction, and count why it failed; it is `cancellable`."""
+    began = time.monotonic()
+    try:
+        with cancellable():
+            yield
     except _CONFLICTS:
         _FAILURES.labels("conflict").inc()
         raise
@@ -203,7 +219,8 @@ async def _patiently(connect: Callable[[], Awaitable[T]], dsn: str, patience: fl
     attempt = 0
     while True:
         try:
-            return await connect()
+            with cancellable():
+                return await connect()
         except _PASSING as error:
             left = deadline - time.monotonic()
             if left <= 0:

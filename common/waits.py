@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -17,6 +17,13 @@ async def in_thread(work: Callable[..., T], *args: Any) -> T:  # noqa: ANN401 - 
     except asyncio.CancelledError:
         await asyncio.wait({running})
         raise
+
+
+def begun(work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+    """Begin work that may be given up: if nobody comes to hear how it ended, its error is no concern of anybody's."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+    return task
 
 
 async def pause(stop: asyncio.Event, seconds: float) -> bool:

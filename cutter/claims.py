@@ -13,6 +13,7 @@ import structlog
 from common import db
 from common.events import Event
 from common.metrics import counter
+from common.waits import begun
 from cutter.rows import Claimed, ClaimLostError, Rows
 
 log = structlog.get_logger()
@@ -58,7 +59,7 @@ class Claim:
 
         The job has then ended, as it has when this is cancelled.
         """
-        tasks = [asyncio.create_task(job), asyncio.create_task(self._keep()), asyncio.create_task(self._tell())]
+        tasks = [begun(each) for each in (job, self._keep(), self._tell())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -66,10 +67,12 @@ class Claim:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
+        for task in tasks[:1] if ended else tasks[1:]:
+            if not task.cancelled():
+                await task  # raises what it raised
         if not ended:
             _LOST.inc()
             raise ClaimLostError
-        await tasks[0]
 
     @property
     def _pause(self) -> float:
@@ -124,13 +127,11 @@ async def _within(seconds: float, work: Coroutine[Any, Any, None]) -> bool:
 
     What takes longer is cancelled and not waited for: a connection on which nothing moves is let go of only slowly.
     """
-    doing = asyncio.ensure_future(work)
+    doing = begun(work)
     try:
         await asyncio.wait({doing}, timeout=seconds)
     finally:
-        if not doing.done():
-            doing.cancel()
-            doing.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+        doing.cancel()
     if not doing.done():
         return False
     await doing

@@ -13,7 +13,7 @@ import structlog
 from common import db
 from common.events import Event, Spooled, State, Thumbnail
 from common.metrics import LONG_SECONDS, counter, seconds
-from common.waits import backoff, in_thread
+from common.waits import backoff, begun, in_thread
 from cutter.claims import Claim
 from cutter.gates import Gate
 from cutter.locations import (
@@ -64,37 +64,33 @@ class Post:
         Raises NotNowError if it is certainly not out, UnclearError if it cannot be told; RefusedError, ClaimLostError.
         """
         event, gate = claim.event, self.gates[claim.event.upload_location]
-        if gate.away:
-            raise NotNowError(
-                f"{event.upload_location} is away; the finished file waits.", counts=False, pause=_AT_ONCE
-            )
-        if not gate.open:
-            raise NotNowError("", counts=False, pause=_AT_ONCE)
+        if not gate.enter(event.id):
+            reason = f"{event.upload_location} is away; the finished file waits." if gate.away else ""
+            raise NotNowError(reason, counts=False, pause=_AT_ONCE)
         began, outcome = time.monotonic(), "stopped"
-        with gate.entered() as location:
-            try:
-                video = await self.video(event, spooled)
-                # an upload that is gone on with was begun with what was to be said then
-                spooled = replace(spooled, said=(spooled.said if session else "") or claim.claimed.said)
-                delivered = await self._delivered(claim, gate, location, video, session, said=spooled.said)
-                await self._settled(claim, delivered, spooled)
-                outcome = "done"
-                _BYTES.labels(location.name).inc(spooled.size)
-            except (NotNowError, UnclearError, RefusedError) as error:
-                outcome = {NotNowError: "failed", UnclearError: "unclear"}.get(type(error), "refused")
-                raise
-            finally:
-                took = time.monotonic() - began
-                _DELIVERIES.labels(location.name, outcome).inc()
-                _SECONDS.labels(location.name).observe(took)
-                log.info(
-                    "event_delivered",
-                    id=event.id,
-                    location=location.name,
-                    outcome=outcome,
-                    bytes=spooled.size,
-                    seconds=round(took, 3),
-                )
+        try:
+            video = await self.video(event, spooled)
+            # an upload that is gone on with was begun with what was to be said then
+            spooled = replace(spooled, said=(spooled.said if session else "") or claim.claimed.said)
+            delivered = await self._delivered(claim, gate, video, session, said=spooled.said)
+            await self._settled(claim, delivered, spooled)
+            outcome = "done"
+            _BYTES.labels(gate.location.name).inc(spooled.size)
+        except (NotNowError, UnclearError, RefusedError) as error:
+            outcome = {NotNowError: "failed", UnclearError: "unclear"}.get(type(error), "refused")
+            raise
+        finally:
+            took = time.monotonic() - began
+            _DELIVERIES.labels(gate.location.name, outcome).inc()
+            _SECONDS.labels(gate.location.name).observe(took)
+            log.info(
+                "event_delivered",
+                id=event.id,
+                location=gate.location.name,
+                outcome=outcome,
+                bytes=spooled.size,
+                seconds=round(took, 3),
+            )
 
     async def video(self, event: Event, spooled: Spooled | None) -> Video:
         """Describe what is delivered; without a file only what is said of it. Raises as `thumbnail` does."""
@@ -114,9 +110,10 @@ class Post:
         )
 
     async def _delivered(
-        self, claim: Claim, gate: Gate, location: Location, video: Video, session: Session | None, *, said: str
+        self, claim: Claim, gate: Gate, video: Video, session: Session | None, *, said: str
     ) -> Delivered:
         """Send it; what goes wrong becomes what follows from it."""
+        location = gate.location
         if session is None:
             session = await self._begun(gate, location, video)
         await self._finalize(claim, session, said)
@@ -184,7 +181,7 @@ class Post:
             moved = time.monotonic()
             claim.show(share)
 
-        sending = asyncio.ensure_future(location.deliver(video, session, keep=keep, progress=progress))
+        sending = begun(location.deliver(video, session, keep=keep, progress=progress))
         try:
             while not sending.done():
                 left = moved + self.stall.total_seconds() - time.monotonic()

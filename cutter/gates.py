@@ -1,8 +1,11 @@
-"""The gates of the upload locations: how many deliveries go through at once, and none for a while after a failure."""
+"""The gates of the upload locations: who delivers there now, and that nobody does for a while after a failure.
+
+A finished file that waits gets its place before it is claimed, so that the order in which files are claimed is the one
+in which they go. A file that has just been made goes at once only where none waits; else it waits with the others.
+"""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
 
 import structlog
@@ -22,12 +25,15 @@ class Gate:
     def __init__(
         self, location: Location, *, first: float, most: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Begin open."""
+        """Begin open, with files that may wait."""
         self.location = location
         self._first = first
         self._most = most
         self._clock = clock
-        self._inside = 0
+        self._inside: set[str] = set()
+        self._turned_away: set[str] = set()
+        self._queue = True
+        self._queue_changed = clock()
         self._failures = 0
         self._until = clock()
         _AWAY.labels(location.name).set(0)
@@ -46,16 +52,38 @@ class Gate:
     def open(self) -> bool:
         """Whether another delivery may begin. After a failure a single one shows whether the location is back."""
         at_once = 1 if self._failures else self.location.settings.at_once
-        return not self.away and self._inside < at_once
+        return not self.away and len(self._inside) < at_once
 
-    @contextmanager
-    def entered(self) -> Iterator[Location]:
-        """Deliver; to be asked whether it is open before."""
-        self._inside += 1
-        try:
-            yield self.location
-        finally:
-            self._inside -= 1
+    def looked(self, asked: float, *, waits: bool) -> None:
+        """Hear whether finished files wait, from who has looked; `asked`: when that began, by the clock."""
+        if waits or asked >= self._queue_changed:
+            self._queue = waits
+
+    def reserve(self, event: str) -> bool:
+        """Give a place to an event whose turn it is, if there is one; tells whether it has it."""
+        if self.open:
+            self._inside.add(event)
+        return event in self._inside
+
+    def enter(self, event: str) -> bool:
+        """Tell whether an event may be delivered now: it has a place, or gets one that is free and nobody waits for.
+
+        Whatever is told, `leave` is to be called when the row says what has become of it.
+        """
+        if event in self._inside and not self.away:
+            return True
+        if self.open and not self._queue and not self._turned_away:
+            self._inside.add(event)
+            return True
+        self._turned_away.add(event)
+        return False
+
+    def leave(self, event: str) -> None:
+        """Make the place of an event free, which may wait with the others now."""
+        if event in self._inside | self._turned_away:
+            self._inside.discard(event)
+            self._turned_away.discard(event)
+            self._queue, self._queue_changed = True, self._clock()
 
     def answered(self) -> None:
         """Note that the location has answered."""

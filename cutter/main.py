@@ -20,7 +20,7 @@ from common.monitoring import serving_metrics
 from common.options import base_dir_option, host_option, log_level_option, metrics_port_option, option
 from common.sidecar import FactsStore
 from common.store import Store
-from common.waits import backoff, in_thread, pause
+from common.waits import backoff, begun, in_thread, pause
 from common.web import client_session
 from cutter import census
 from cutter.gates import Gate
@@ -125,7 +125,7 @@ async def _connections(config: Config) -> AsyncIterator[db.Pool]:
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
     """Do something unless we are told to stop; tells whether it was done."""
-    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    working, stopping = begun(work), asyncio.ensure_future(stop.wait())
     try:
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -193,7 +193,8 @@ async def _listen(config: Config, cutter: Cutter, stop: asyncio.Event) -> None:
     attempt = 0
     while not stop.is_set():
         try:
-            await _hear(config, cutter)
+            with db.cancellable():
+                await _hear(config, cutter)
         except (asyncpg.PostgresError, *db.AWAY) as error:
             attempt += 1
             log.info("not_listening", reason=str(error) or type(error).__name__)

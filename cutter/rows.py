@@ -10,7 +10,7 @@ import asyncpg
 import structlog
 
 from common import db
-from common.events import Event, Spooled, event_of
+from common.events import Event, Spooled, State, event_of
 from common.waits import backoff
 from cutter import statements
 
@@ -136,8 +136,8 @@ class Rows:
         _ours(await self._patiently(claimed, statements.PARK, None if error is None else plain(error), pause))
 
     async def release(self, claimed: Claimed) -> None:
-        """Give it up because we stop."""
-        await self._for(claimed, statements.RELEASE)
+        """Give it up because we stop, which is no try."""
+        await self._for(claimed, statements.RELEASE, claimed.event.state == State.CLAIMED)
 
     # For events that are nobody's ---------------------------------------------------------------------------------
 
@@ -181,12 +181,12 @@ class Rows:
         return bool(await self._fetch(statements.NAMESAKE, self.node, self.folder, alive))
 
     async def template(self, name: str) -> asyncpg.Record | None:
-        """Give a template for thumbnails: image, crop, location."""
-        return next(iter(await self._fetch(statements.TEMPLATE, name)), None)
+        """Give a template for thumbnails: image, crop, location. Waits for the database."""
+        return next(iter(await self._until_heard(statements.TEMPLATE, name)), None)
 
     async def thumbnail_image(self, event: Event) -> bytes | None:
-        """Give the custom image of an event."""
-        row = next(iter(await self._fetch(statements.IMAGE, event.id)), None)
+        """Give the custom image of an event. Waits for the database."""
+        row = next(iter(await self._until_heard(statements.IMAGE, event.id)), None)
         return None if row is None else row["thumbnail_image"]
 
     async def _fetch(self, sql: str, *args: Any) -> list[asyncpg.Record]:  # noqa: ANN401 - what each statement takes
@@ -196,16 +196,19 @@ class Rows:
         return await self._fetch(sql, claimed.event.id, claimed.token, *args)
 
     async def _patiently(self, claimed: Claimed, sql: str, *args: Any) -> list[asyncpg.Record]:  # noqa: ANN401 - likewise
-        """As `_for`, but a database that is away is waited for: cancelled, it may have been done or not."""
+        return await self._until_heard(sql, claimed.event.id, claimed.token, *args)
+
+    async def _until_heard(self, sql: str, *args: Any) -> list[asyncpg.Record]:  # noqa: ANN401 - likewise
+        """As `_fetch`, but a database that is away is waited for: cancelled, it may have been done or not."""
         attempt = 0
         while True:
             try:
-                return await self._for(claimed, sql, *args)
+                return await self._fetch(sql, *args)
             except db.AWAY as error:
                 if isinstance(error, ValueError):  # an argument that cannot be: asyncpg's class for it is one of both
                     raise
                 attempt += 1
-                log.warning("database_away", id=claimed.event.id, reason=str(error) or type(error).__name__)
+                log.warning("database_away", reason=str(error) or type(error).__name__)
                 await asyncio.sleep(backoff(attempt, first=0.2, most=5.0))
 
 

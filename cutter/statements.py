@@ -7,7 +7,7 @@ token, so that whoever has lost a claim can change nothing any more. Every chang
 from common.events import COLUMNS
 
 # Looked at with one statement; what cannot be made here is passed over the next time.
-_CANDIDATES = 20
+CANDIDATES_AT_ONCE = 20
 _UNSETTLED = 10
 
 _EVENT = ", ".join(COLUMNS)
@@ -34,7 +34,7 @@ CANDIDATES = f"""
             ELSE spool IS NULL OR spool ->> 'node' = $1 OR NOT EXISTS (
                 SELECT FROM cutters WHERE folder = spool ->> 'folder' AND last_seen > now() - $5::interval) END
         AND id <> ALL ($6)
-    ORDER BY priority DESC, edit_time, id LIMIT {_CANDIDATES}
+    ORDER BY priority DESC, edit_time, id LIMIT {CANDIDATES_AT_ONCE}
 """
 
 # Takes an event ($2) that was examined at revision $3 for this node, for as long as $4 from now.
@@ -95,9 +95,9 @@ RENEW = "UPDATE events SET lease_until = now() + $3::interval WHERE id = $1 AND 
 PROGRESS = "UPDATE events SET progress = $3 WHERE id = $1 AND claim_token = $2 RETURNING id"
 SESSION = "UPDATE events SET upload_session = $3::jsonb WHERE id = $1 AND claim_token = $2 RETURNING id"
 
-# A cut is finished and on disk. An upload of another file that was begun is not gone on with.
+# A cut is finished and on disk. An upload that was begun stays: only its location can tell that nothing comes of it.
 SPOOLED = """
-    UPDATE events SET spool = $3::jsonb, made_as = $4, upload_session = NULL, progress = NULL
+    UPDATE events SET spool = $3::jsonb, made_as = $4, progress = NULL
     WHERE id = $1 AND claim_token = $2 AND state = 'CLAIMED' RETURNING id
 """
 
@@ -145,10 +145,11 @@ PARK = """
     WHERE id = $1 AND claim_token = $2 AND state IN ('FINALIZING', 'TRANSCODING', 'MODIFIED') RETURNING id
 """
 
-# The cutter is told to stop: what can be given back is, and does not count; the rest is for whoever comes next.
+# The cutter is told to stop: what can be given back is; the rest is for whoever comes next. $3: it began a try, which
+# does not count then.
 RELEASE = """
     UPDATE events SET state = CASE state WHEN 'CLAIMED' THEN 'EDITED' ELSE state END,
-        attempts = greatest(0, attempts - CASE state WHEN 'CLAIMED' THEN 1 ELSE 0 END),
+        attempts = greatest(0, attempts - CASE WHEN $3 THEN 1 ELSE 0 END),
         claim_token = NULL, lease_until = now()
     WHERE id = $1 AND claim_token = $2 RETURNING id
 """

@@ -25,7 +25,7 @@ import asyncpg
 import structlog
 
 from common import metrics
-from common.db import Pool
+from common.db import Pool, cancellable
 from common.waits import backoff
 
 log = structlog.get_logger()
@@ -293,8 +293,9 @@ async def _connection(pool: Pool) -> AsyncIterator[Any]:
     Each of our statements is whole by itself, and a serializable look at the queue would conflict with everybody who
     changes the state of an event.
     """
-    async with pool.acquire() as connection, connection.transaction(isolation="read_committed"):
-        yield connection
+    with cancellable():
+        async with pool.acquire() as connection, connection.transaction(isolation="read_committed"):
+            yield connection
 
 
 async def _claim(pool: Pool, most: int) -> list[_Hook]:

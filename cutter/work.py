@@ -2,9 +2,10 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Mapping
+import time
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final, TypeAlias
 
@@ -21,6 +22,7 @@ from cutter.gates import Gate
 from cutter.make import Workshop, make
 from cutter.outcomes import NotNowError, RefusedError, UnclearError
 from cutter.rows import Candidate, Claimed, ClaimLostError, Rows
+from cutter.statements import CANDIDATES_AT_ONCE
 from cutter.thumbnails import thumbnail
 
 log = structlog.get_logger()
@@ -133,7 +135,12 @@ class Cutter:
         """Begin all that can be begun now."""
         await self._see_to_others()
         while (candidate := await self._next()) is not None:
-            claimed = await self._rows.claim(candidate.event, self._terms.lease)
+            claimed = None
+            try:
+                claimed = await self._rows.claim(candidate.event, self._terms.lease)
+            finally:
+                if claimed is None:
+                    self._give_up_room(candidate.event.id)
             if claimed is None:
                 self._pass_over(candidate.event, 1)
                 continue
@@ -145,7 +152,7 @@ class Cutter:
     async def _see_to_others(self) -> None:
         """See to what others have left, or what waits for a location."""
         patience = self._terms.silence
-        events = await self._rows.unsettled(patience=patience, without=[*self._jobs])
+        events = await self._rows.unsettled(patience=patience, without=self._without())
         if any(event.state is State.CLAIMED for event in events):
             for freed, state in (await self._rows.free_lapsed(self._terms.tries)).items():
                 log.warning("claim_lapsed", id=freed, state=state)
@@ -161,30 +168,47 @@ class Cutter:
             if event.state not in steps:
                 continue
             if event.upload_location not in self._gates:
+                self._pass_over(event, None)
                 await self._rows.remark(event, f"No cutter that looked at it knows {event.upload_location}.")
-            elif not self._gates[event.upload_location].away:
+            elif self._gates[event.upload_location].away:
+                self._pass_over(event, 1)
+            else:
                 claimed = await self._rows.take(event, self._terms.lease)
                 if claimed is not None:
                     self._begin(claimed, steps[event.state], cuts=False)
 
     async def _next(self) -> Candidate | None:
-        """Give the next event that can be begun here."""
+        """Give the next event that can be begun here, with room for it: in the spool, or at its location."""
         while True:
             can_cut = len(self._cutting) < self._terms.cuts
             closed = [name for name, each in self._gates.items() if not each.open]
             if not can_cut and len(closed) == len(self._gates):
                 return None
+            asked = time.monotonic()
             found = await self._rows.candidates(
                 cut=can_cut, closed=closed, silence=self._terms.silence, without=self._without()
             )
+            self._tell_gates(found, closed, asked)
             for candidate in found:
-                if self._has_file(candidate.event) or await self._examined(candidate):
+                if self._has_file(candidate.event):
+                    if self._gates[candidate.event.upload_location].reserve(candidate.event.id):
+                        return candidate
+                elif await self._examined(candidate):
                     return candidate
             if not found:
                 return None
 
+    def _tell_gates(self, found: Sequence[Candidate], closed: Collection[str], asked: float) -> None:
+        """Tell the gates whether finished files wait, as far as these candidates show it."""
+        waited_for = {each.event.upload_location for each in found if self._has_file(each.event)}
+        for name, gate in self._gates.items():
+            if name in waited_for or (name not in closed and len(found) < CANDIDATES_AT_ONCE):
+                gate.looked(asked, waits=name in waited_for)
+
     def _has_file(self, event: Event) -> bool:
-        return event.spool is not None and event.spool.folder == self._shop.spool.folder
+        """Tell whether the file of an event is to lie here, and can go from here."""
+        here = event.spool is not None and event.spool.folder == self._shop.spool.folder
+        return here and event.upload_location in self._gates
 
     # Whether it can be made here ----------------------------------------------------------------------------------
 
@@ -337,7 +361,7 @@ class Cutter:
                 await self._rows.release(claim.claimed)
 
     def _forget(self, event: str) -> None:
-        self._shop.spool.forget(event)
+        self._give_up_room(event)
         self._cutting.discard(event)
         for known in (self._jobs, self._claims, self._names):
             known.pop(event, None)
@@ -345,26 +369,38 @@ class Cutter:
         self.sweep_needed.set()
         self.wake.set()
 
+    def _give_up_room(self, event: str) -> None:
+        self._shop.spool.forget(event)
+        for gate in self._gates.values():
+            gate.leave(event)
+
     async def _make_and_deliver(self, claim: Claim) -> None:
         """Cut an event, unless its file is here, and deliver it."""
         event = claim.event
         gate = self._gates[event.upload_location]
-        session = event.upload_session
         spooled = event.spool if await self._is_here(event) else None
         if spooled is None:
+            gate.leave(event.id)
             self._cutting.add(event.id)
-            session, spooled = None, await self._made(claim, gate)
+            spooled = await self._made(claim, gate)
+            if event.spool is not None:  # what was said when the upload was begun, if it was
+                spooled = replace(spooled, said=event.spool.said)
         self._cutting.discard(event.id)
         self.wake.set()
-        await self._post.deliver(claim, spooled, session)
+        await self._post.deliver(claim, spooled, event.upload_session)
 
     async def _is_here(self, event: Event) -> bool:
         """Tell whether the file of an event lies in our spool as it was."""
         if event.spool is None or not self._has_file(event):
             return False
         self._names[event.id] = event.spool.name
-        if await in_thread(self._shop.spool.holds, event.spool):
-            return True
+        try:
+            if await in_thread(self._shop.spool.holds, event.spool):
+                return True
+        except OSError as error:
+            raise NotNowError(
+                f"The finished file cannot be read: {error.strerror or error} ({self._rows.node})."
+            ) from error
         log.warning("spooled_file_gone", id=event.id, name=event.spool.name)
         return False
 

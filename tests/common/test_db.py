@@ -4,6 +4,7 @@ import asyncio
 import re
 import socket
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import asyncpg
@@ -11,6 +12,7 @@ import pytest
 
 from common import db, metrics
 from common.errors import UserError
+from db_proxy import proxied
 
 
 async def described(dsn: str) -> list[asyncpg.Record]:
@@ -108,6 +110,35 @@ async def test_transaction_that_always_conflicts_says_so(postgres_dsn: str) -> N
         assert attempts == 3
         with pytest.raises(asyncpg.CheckViolationError):
             await db.transaction(pool, lambda connection: connection.execute("INSERT INTO events VALUES ('')"))
+
+
+@pytest.mark.parametrize("first", ["break", "cancel"])
+async def test_cancelled_task_ends_though_its_connection_breaks(postgres_dsn: str, first: str) -> None:
+    """Who waits for a database that is away, again and again, still ends when cancelled, whatever asyncpg raises."""
+    asked, over = asyncio.Event(), asyncio.Event()
+
+    async def ask(connection: db.Connection) -> None:
+        asked.set()
+        await connection.execute("SELECT pg_sleep(600)")
+
+    async def insist(connections: db.Pool) -> None:
+        while not over.is_set():
+            with suppress(*db.AWAY):
+                await db.transaction(connections, ask)
+
+    async with proxied(postgres_dsn) as way:
+        connections = await db.pool(way.dsn)
+        task = asyncio.create_task(insist(connections))
+        await asked.wait()
+        if first == "break":
+            way.cut()
+            await asyncio.sleep(0)
+        task.cancel()
+        way.cut()
+        ended, _ = await asyncio.wait({task}, timeout=5)
+        over.set()
+        connections.terminate()
+        assert ended == {task}
 
 
 async def test_node_announces_itself_again(postgres_dsn: str) -> None:

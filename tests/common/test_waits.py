@@ -1,13 +1,14 @@
 """Waiting: for a while, for a thread, after a failure."""
 
 import asyncio
+import gc
 import threading
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.waits import backoff, in_thread, pause
+from common.waits import backoff, begun, in_thread, pause
 
 
 async def test_work_in_a_thread_gives_its_result() -> None:
@@ -32,6 +33,23 @@ async def test_a_cancelled_caller_waits_for_its_thread() -> None:
     with pytest.raises(asyncio.CancelledError):
         await caller
     assert ended.is_set()
+
+
+async def test_an_error_of_work_that_was_given_up_troubles_nobody() -> None:
+    """What nobody asks about any more ends silently; who asks still gets its error."""
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, about: complaints.append(about))
+
+    async def fail() -> None:
+        raise ValueError("too late")
+
+    given_up, asked = begun(fail()), begun(fail())
+    await asyncio.wait([given_up, asked])
+    with pytest.raises(ValueError, match="too late"):
+        await asked
+    del given_up
+    gc.collect()
+    assert complaints == []
 
 
 async def test_a_pause_lasts_as_long_as_asked() -> None:

@@ -1,6 +1,6 @@
 """What the tests of the cutter share."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import asyncpg
@@ -16,6 +16,17 @@ from source import Source, make_source
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Source:
     """Six seconds in three segments; who damages it does so to a copy."""
     return make_source(tmp_path_factory.mktemp("recording"), SourceKind(seconds=6))
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[int]:
+    """The port of a server that speaks S3."""
+    from moto.server import ThreadedMotoServer  # noqa: PLC0415 - takes a second that only these tests need
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield server.get_host_and_port()[1]
+    server.stop()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from cutters import QUICK, House
 from fate import dies_at
-from log_events import LogEvents
+from log_events import PATIENCE_SECONDS, LogEvents
 
 STEPS = ("CLAIM", "SPOOLED", "begin", "FINALIZE", "deliver", "DELIVERED")
 MOMENTS = [f"{step} {when}" for step in STEPS for when in ("before", "after")]
@@ -17,7 +17,7 @@ MOMENTS = [f"{step} {when}" for step in STEPS for when in ("before", "after")]
 async def die(house: House, moment: str, node: str = "node") -> None:
     """Let a cutter die at a moment."""
     fate = dies_at(moment)
-    async with house.cutter(node, fate=fate), asyncio.timeout(20):
+    async with house.cutter(node, fate=fate), asyncio.timeout(PATIENCE_SECONDS):
         await fate.dead.wait()
 
 
@@ -61,7 +61,7 @@ async def test_another_node_takes_over_when_one_is_gone_for_good(house: House, m
     gone = replace(QUICK, silence=timedelta(seconds=0.2), alive=timedelta(seconds=0.2), lease=timedelta(seconds=1))
     await house.add()
     fate = dies_at(moment)
-    async with house.cutter("gone", fate=fate, terms=gone), asyncio.timeout(20):
+    async with house.cutter("gone", fate=fate, terms=gone), asyncio.timeout(PATIENCE_SECONDS):
         await fate.dead.wait()
     async with house.cutter("other", terms=gone):
         await house.until(state="DONE")
@@ -77,7 +77,7 @@ async def test_event_at_which_cutters_die_goes_back(house: House) -> None:
     terms = replace(QUICK, tries=2)
     for _ in range(2):
         fate = dies_at("SPOOLED before")
-        async with house.cutter(fate=fate, terms=terms), asyncio.timeout(20):
+        async with house.cutter(fate=fate, terms=terms), asyncio.timeout(PATIENCE_SECONDS):
             await fate.dead.wait()
     async with house.cutter(terms=terms):
         row = await house.until(state="UNEDITED")
@@ -92,11 +92,25 @@ async def test_stop_gives_back_what_is_under_way(house: House) -> None:
         await house.add()
         await house.place.reach("hangs").wait()
     row = await house.row()
-    assert (row["state"], row["claim_token"], len(house.spooled())) == ("FINALIZING", None, 1)
+    assert (row["state"], row["claim_token"], row["attempts"], len(house.spooled())) == ("FINALIZING", None, 0, 1)
     async with house.cutter():
         row = await house.until(state="DONE")
         await house.until_empty()
     assert (len(house.place.videos), row["made_as"]) == (1, "rough")
+
+
+async def test_upload_that_was_begun_is_gone_on_with_after_another_cut(house: House) -> None:
+    """A file that is lost is cut again, and goes where the upload of the first one was begun: only that can tell."""
+    house.place.faults = ["hang"]
+    async with house.cutter():
+        await house.add()
+        await house.place.reach("hangs").wait()
+    (name,) = house.spooled()
+    (house.folder / "node" / name).unlink()
+    async with house.cutter():
+        await house.until(state="DONE")
+        await house.until_empty()
+    assert (len(house.place.videos), len(house.place.sessions)) == (1, 1)
 
 
 async def test_stop_in_the_middle_of_a_cut(house: House) -> None:

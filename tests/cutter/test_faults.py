@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import io
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,6 +10,7 @@ from datetime import timedelta
 
 import asyncpg
 import pytest
+from PIL import Image
 
 from common.errors import UserError
 from cutters import QUICK, House
@@ -41,11 +43,14 @@ async def test_location_that_is_away_is_waited_for(house: House, logged: LogEven
             row = await house.until(event, state="EDITED", error="The place is away.")
             assert (row["attempts"], row["spool"]["node"]) == (0, "node")
         assert len(house.spooled()) == 3
+    tries = [(await house.path(event)).count("CLAIMED") for event in "abc"]
     house.place.away = False
     async with house.cutter(terms=terms):
         await house.until("a", state="DONE")
         await house.until_empty()
     assert [event for event, _, _ in house.place.videos] == ["c", "b", "a"]
+    # each was claimed when it was its turn, and not before
+    assert [(await house.path(event)).count("CLAIMED") for event in "abc"] == [each + 1 for each in tries]
     assert len(logged.of("event_cut")) == 3
 
 
@@ -61,6 +66,30 @@ async def test_location_that_cannot_be_asked_is_asked_again(house: House) -> Non
     assert len(house.place.videos) == 1
 
 
+async def test_file_for_a_location_that_is_no_more_goes_back(house: House) -> None:
+    """A finished file whose location is gone from the configuration is told to operators."""
+    house.place.away = True
+    async with house.cutter():
+        await house.add()
+        await house.until(state="EDITED", error="The place is away.")
+    async with house.cutter(location="other"):
+        row = await house.until(state="UNEDITED")
+        await house.until_empty()
+    assert row["error"] == "There is no upload location 'fake'; there are other."
+
+
+async def test_what_nobody_can_see_to_keeps_nobody_else_waiting(house: House) -> None:
+    """Any number of changes for a location that nobody knows delays none for one that is known."""
+    published = {"uploader": "gone", "video_link": "https://x", "upload_time": house.recording.start}
+    for number in range(12):
+        await house.add(f"lost {number}", state="MODIFIED", upload_location="moon", **published)
+    await house.add("wanted", state="MODIFIED", **published)
+    async with house.cutter():
+        await house.until("wanted", state="DONE")
+        row = await house.until("lost 11", error="No cutter that looked at it knows moon.")
+    assert row["state"] == "MODIFIED"
+
+
 # The database -----------------------------------------------------------------------------------------------------
 
 
@@ -73,7 +102,7 @@ async def test_database_that_is_away_during_a_cut(house: House) -> None:
             reached.set()
             await back.wait()
 
-    async with proxied(house.dsn, house.folder / "way") as way, house.cutter(database=way.dsn, fate=Fate(at)):
+    async with proxied(house.dsn) as way, house.cutter(database=way.dsn, fate=Fate(at)):
         await house.add()
         await reached.wait()
         way.cut()
@@ -103,16 +132,39 @@ async def test_answer_that_is_lost(house: House, moment: str) -> None:
     assert len(house.place.videos) == 1
 
 
+async def test_database_that_is_away_when_the_thumbnail_is_made(house: House) -> None:
+    """What a thumbnail needs of the database is waited for; it costs no try."""
+    lost: list[str] = []
+
+    async def at(name: str) -> None:
+        if name in {"IMAGE before", "TEMPLATE before"} and name not in lost:
+            lost.append(name)
+            raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
+
+    image = io.BytesIO()
+    Image.new("RGBA", (320, 180)).save(image, "PNG")
+    await house.sql.execute("INSERT INTO templates (name, image) VALUES ('frame', $1)", image.getvalue())
+    time = house.recording.start + timedelta(seconds=1)
+    await house.add("custom", thumbnail_mode="CUSTOM", thumbnail_image=b"an image")
+    await house.add("framed", thumbnail_mode="TEMPLATE", thumbnail_time=time, thumbnail_template="frame")
+    async with house.cutter(fate=Fate(at)):
+        for event in ("custom", "framed"):
+            await house.until(event, state="DONE")
+            assert await house.path(event) == ["EDITED", "CLAIMED", "FINALIZING", "DONE"]
+    assert len(lost) == 2
+
+
 async def test_delivery_ends_before_its_lease_does(house: House, logged: LogEvents) -> None:
     """Cut off from the database, a cutter stops its delivery before its lease lapses; another cutter takes over."""
-    house.place.faults = ["hang", ""]
+    house.place.faults = ["hang"] * 100  # on a slow machine the claim may be lost before, too
     terms = replace(QUICK, lease=timedelta(seconds=0.8), silence=timedelta(seconds=0.8), alive=timedelta(seconds=0.1))
-    async with proxied(house.dsn, house.folder / "way") as way, house.cutter("far", database=way.dsn, terms=terms):
+    async with proxied(house.dsn) as way, house.cutter("far", database=way.dsn, terms=terms):
         await house.add()
         await house.place.reach("hangs").wait()
         way.stall()
-        await logged.wait("claim_lost", id="one")
-        async with house.cutter("near", terms=terms):
+        await logged.wait("claim_lost", id="one", count=len(logged.of("claim_lost", id="one")) + 1)
+        house.place.faults.clear()
+        async with house.cutter("near", terms=replace(terms, lease=QUICK.lease)):
             row = await house.until(state="DONE")
             way.mend()
             await house.until_empty("far")
@@ -121,7 +173,7 @@ async def test_delivery_ends_before_its_lease_does(house: House, logged: LogEven
 
 async def test_database_that_breaks_connections(house: House) -> None:
     """A cutter whose connections break does its work all the same, and hears of events again."""
-    async with proxied(house.dsn, house.folder / "way") as way, house.cutter(database=way.dsn):
+    async with proxied(house.dsn) as way, house.cutter(database=way.dsn):
         for number in range(5):
             await house.add(str(number))
             way.break_off()
@@ -145,7 +197,7 @@ async def test_owner_that_comes_back_from_the_dead_writes_nothing(house: House, 
     async with house.cutter("slow", fate=Fate(at), terms=replace(terms, poll=timedelta(seconds=60))):
         await house.add()
         await asleep.wait()
-        async with house.cutter("quick", terms=terms):
+        async with house.cutter("quick"):
             row = await house.until(state="DONE")
             awake.set()
             await logged.wait("claim_lost", id="one")
@@ -211,6 +263,20 @@ async def test_full_spool_stops_claiming(house: House, logged: LogEvents) -> Non
         house.place.away = False
         await house.until("second", state="DONE")
     assert len(house.place.videos) == 2
+
+
+async def test_room_for_an_event_that_was_not_claimed_is_free_again(house: House) -> None:
+    """The room in the spool that was meant for an event which an operator then took back is given to the next."""
+
+    async def at(name: str) -> None:
+        if name == "CLAIM before":
+            await house.sql.execute("UPDATE events SET state = 'UNEDITED' WHERE id = 'first'")
+
+    async with house.cutter(spool_limit=700_000, fate=Fate(at)):
+        await house.add("first")
+        await house.until("first", state="UNEDITED")
+        await house.add("second")
+        await house.until("second", state="DONE")
 
 
 async def test_disk_that_fills_up_during_a_cut(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,15 +94,16 @@ class House:
                 await asyncio.sleep(0.01)
 
     async def _until(self, event: str, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while True:
-                for running in self.running:
-                    if running.done():
-                        await running
-                row = await self.row(event)
-                if condition(row):
-                    return row
-                await asyncio.sleep(0.01)
+        deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+        while True:
+            for running in self.running:
+                if running.done():
+                    await running
+            row = await self.row(event)
+            if condition(row):
+                return row
+            assert asyncio.get_running_loop().time() < deadline, (await self.path(event), row)
+            await asyncio.sleep(0.01)
 
     async def path(self, event: str = "one") -> list[str]:
         """Give the states that an event went through."""
@@ -137,14 +138,15 @@ class House:
         self,
         node: str = "node",
         *,
+        location: str = "fake",
         settings: Settings | None = None,
         fate: Fate | None = None,
         **changes: Any,  # noqa: ANN401 - fields of Config
     ) -> AsyncIterator[asyncio.Task[None]]:
         """Run a cutter while inside; it is told to stop at the end."""
         fate = fate or Fate(_nothing_happens)
-        location = MortalLocation(self.place, settings=settings or Settings(cut=CutType.ROUGH))
-        location.fate = fate
+        door = MortalLocation(self.place, location, settings or Settings(cut=CutType.ROUGH))
+        door.fate = fate
 
         def rows(*args: Any) -> MortalRows:  # noqa: ANN401 - those of Rows
             made = MortalRows(*args)
@@ -154,7 +156,7 @@ class House:
         config, stop = self.config(node, **changes), asyncio.Event()
         with opened(config.spool, limit=config.spool_limit, reserve=config.spool_reserve) as spool:
             store = Store(config.base_dir)
-            running = asyncio.create_task(serve(config, store, spool, {"fake": location}, stop, make_rows=rows))
+            running = asyncio.create_task(serve(config, store, spool, {location: door}, stop, make_rows=rows))
             self.running.append(running)
             try:
                 yield running

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 
 class Proxy:
-    """Passes bytes on between unix sockets; see `proxied`."""
+    """Passes bytes on from TCP to a unix socket; see `proxied`."""
 
     def __init__(self, upstream: Path) -> None:
         self.dsn = ""
@@ -59,14 +59,13 @@ class Proxy:
 
 
 @asynccontextmanager
-async def proxied(dsn: str, folder: Path) -> AsyncIterator[Proxy]:
-    """Give a proxy whose `dsn` leads to a database that listens on a unix socket."""
-    host = parse_qs(urlsplit(dsn).query)["host"][0]
-    port = parse_qs(urlsplit(dsn).query).get("port", ["5432"])[0]
-    folder.mkdir()
-    proxy = Proxy(Path(host) / f".s.PGSQL.{port}")
-    proxy.dsn = dsn.replace(host, str(folder))
-    server = await asyncio.start_unix_server(proxy.serve, folder / f".s.PGSQL.{port}")
+async def proxied(dsn: str) -> AsyncIterator[Proxy]:
+    """Give a proxy whose `dsn` leads, as that of a database elsewhere would, to one that listens on a unix socket."""
+    asked = urlsplit(dsn)
+    said = parse_qs(asked.query)
+    proxy = Proxy(Path(said["host"][0]) / f".s.PGSQL.{said.get('port', ['5432'])[0]}")
+    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    proxy.dsn = f"postgresql://{asked.username}@127.0.0.1:{server.sockets[0].getsockname()[1]}{asked.path}"
     try:
         yield proxy
     finally:

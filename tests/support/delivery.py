@@ -27,6 +27,7 @@ from fake_youtube import FakeYouTube, serving_app, serving_youtube
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TITLE = 'Run 1/2: "Ärger" <in> 100%'
 MIB = 1 << 20
+VIDEOS = (".mp4", ".ts")
 
 
 def make_video(folder: Path, event: str = "event-1", revision: int = 3, size: int = MIB + 77, seed: int = 1) -> Video:
@@ -84,7 +85,7 @@ async def local_place(folder: Path) -> AsyncIterator[Place]:
 
     async def contents() -> dict[str, bytes]:
         shown = (path for path in target.rglob("*") if path.is_file() and not path.name.startswith("."))
-        return {path.name: path.read_bytes() for path in shown if path.suffix == ".mp4"}
+        return {path.name: path.read_bytes() for path in shown if path.name.endswith(VIDEOS)}
 
     async def leave() -> None:
         target.rename(folder / "elsewhere")
@@ -118,7 +119,7 @@ async def s3_place(folder: Path, moto: int) -> AsyncIterator[Place]:
         async def contents() -> dict[str, bytes]:
             listed = (await asyncio.to_thread(ask, "?list-type=2")).decode()
             keys = [html.unescape(key) for key in re.findall("<Key>(.*?)</Key>", listed)]
-            return {key: await asyncio.to_thread(ask, f"/{quote(key)}") for key in keys if key.endswith(".mp4")}
+            return {key: await asyncio.to_thread(ask, f"/{quote(key)}") for key in keys if key.endswith(VIDEOS)}
 
         location = load(config)["place"]
         assert isinstance(location, s3.S3)

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from cutter.locations import (
+    DamagedSpoolError,
     Delivered,
     Keep,
     LocationAwayError,
@@ -105,7 +106,8 @@ class FakeLocation:
     def _publish(self, video: Video, number: str) -> None:
         content = video.path.read_bytes()
         sha256 = hashlib.sha256(content).hexdigest()
-        assert (sha256, len(content)) == (video.sha256, video.size)
+        if (sha256, len(content)) != (video.sha256, video.size):
+            raise DamagedSpoolError("The spooled file is not what it was when it was made.")
         before = self.place.sessions[number]
         if before is None:
             self.place.sessions[number] = sha256

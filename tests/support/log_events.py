@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import structlog
 
 # Far beyond what anything here takes: what is waited for so long does not come.
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 class LogEvents:

@@ -3,7 +3,7 @@
 import re
 import sys
 import types
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
@@ -14,17 +14,6 @@ from cutter.locations import s3 as s3_module
 from delivery import MIB, Place, local_place, s3_place, webdav_place, youtube_place
 
 KINDS = ("local", "s3", "youtube", "webdav")
-
-
-@pytest.fixture(scope="session")
-def moto() -> Iterator[int]:
-    """The port of a server that speaks S3."""
-    from moto.server import ThreadedMotoServer  # noqa: PLC0415 - takes a second that only these tests need
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield server.get_host_and_port()[1]
-    server.stop()
 
 
 @pytest.fixture
