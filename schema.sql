@@ -211,8 +211,13 @@ COMMENT ON COLUMN events.spool IS
 COMMENT ON COLUMN events.upload_session IS
     'What the location needs to go on with an upload or to tell that it is complete; may hold a secret address.';
 
--- The order in which events are claimed, without a look at all others.
-CREATE INDEX IF NOT EXISTS events_to_claim ON events (priority DESC, edit_time, id) WHERE state = 'EDITED';
+-- The order in which events are claimed, without a look at all others: those that any node may cut, those of some nodes.
+DROP INDEX IF EXISTS events_to_claim;
+CREATE INDEX IF NOT EXISTS events_for_any_node ON events (priority DESC, edit_time, id)
+    WHERE state = 'EDITED' AND uploader_allowlist IS NULL;
+CREATE INDEX IF NOT EXISTS events_for_some_nodes ON events USING gin (uploader_allowlist) WITH (fastupdate = off)
+    WHERE state = 'EDITED' AND uploader_allowlist IS NOT NULL;
+CREATE INDEX IF NOT EXISTS events_in_spools ON events ((spool ->> 'folder')) WHERE spool IS NOT NULL;
 CREATE INDEX IF NOT EXISTS events_under_way ON events (lease_until) WHERE state IN ('CLAIMED', 'FINALIZING', 'TRANSCODING');
 CREATE INDEX IF NOT EXISTS events_modified ON events (id) WHERE state = 'MODIFIED';
 CREATE INDEX IF NOT EXISTS events_outdated ON events (id) WHERE state = 'DONE' AND spool IS NOT NULL;
