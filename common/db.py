@@ -48,6 +48,13 @@ AWAY = (
     asyncpg.InternalClientError,
 )
 
+_SERIALIZABLE = {"default_transaction_isolation": "serializable"}
+_LIGHT = {
+    "default_transaction_isolation": "read committed",
+    "synchronous_commit": "off",
+    "plan_cache_mode": "force_generic_plan",  # to plan one of these statements takes longer than to run it
+}
+
 # The first word of a statement, as metrics have it.
 _KINDS = frozenset({"select", "insert", "update", "delete", "with"})
 
@@ -60,20 +67,28 @@ _FAILURES = metrics.counter(
 _RETRIES = metrics.counter("database_retries", "Transactions that were done again for a conflict.", "reason")
 
 
-async def pool(dsn: str, *, name: str = "respool", patience: float = 30.0) -> Pool:
+async def pool(dsn: str, *, name: str = "respool", light: bool = False, patience: float = 30.0) -> Pool:
     """Connections that run every statement in a serializable transaction of its own, unless told otherwise.
 
-    `name` is what the database shows of us (`application_name`). A database that does not answer yet is tried again for
-    `patience` seconds. Raises UserError if it stays so, or refuses us. To be closed by the caller.
+    A `light` pool is of one connection, for what is only looked at, and for what may be lost if the server itself
+    crashes within the next second: it reads what is committed, as of each statement, and does not wait for the server's
+    disk (`synchronous_commit`).
+
+    `name` is what the database shows of us (`application_name`). Settings of a session that are changed stay so: only
+    those of a transaction may be. A database that does not answer yet is tried again for `patience` seconds. Raises
+    UserError if it stays so, or refuses us. To be closed by the caller.
     """
+    settings = _LIGHT if light else _SERIALIZABLE
 
     async def connect() -> Pool:
         connections = await asyncpg.create_pool(
             dsn,
+            max_size=1 if light else 10,  # processes of the server that wake often are what idle clients cost it
             min_size=0,  # with a floor asyncpg logs a trace for every try to restore it while the database restarts
             timeout=_CONNECT_SECONDS,
             command_timeout=_COMMAND_SECONDS,
-            server_settings={"application_name": name, "default_transaction_isolation": "serializable"},
+            server_settings={"application_name": name, **settings},
+            reset=_as_it_is,
         )
         try:
             async with connections.acquire():
@@ -83,6 +98,10 @@ async def pool(dsn: str, *, name: str = "respool", patience: float = 30.0) -> Po
             raise
 
     return await _patiently(connect, dsn, patience)
+
+
+async def _as_it_is(connection: Connection) -> None:
+    """Nothing is undone on a connection that goes back to the pool: that costs more than most of our statements do."""
 
 
 async def apply_schema(dsn: str, *, patience: float = 30.0) -> None:

@@ -36,7 +36,10 @@ log = structlog.get_logger()
 
 CHANNEL: Final = "respool_events"
 
-_ANNOUNCE_SECONDS: Final = 15.0
+# Twice as long at the most: see `_announce`. A cutter lives that was seen within `Terms.alive`.
+_ANNOUNCE_SECONDS: Final = 12.0
+# For what nobody has told us of; it is looked for whenever work is, too.
+_WEBHOOKS_SECONDS: Final = 60.0
 _LAST_SECONDS: Final = 1.0
 _CLOSE_SECONDS: Final = 0.5
 _GIB: Final = 1 << 30
@@ -81,20 +84,20 @@ async def serve(
     locations: Mapping[str, Location],
     stop: asyncio.Event,
     *,
-    make_rows: Callable[[db.Pool, str, str], Rows] = Rows,
+    make_rows: Callable[[db.Pool, db.Pool, str, str], Rows] = Rows,
 ) -> None:
     """Cut and deliver to locations that are open, out of a spool that is ours, until told to stop."""
     terms = config.terms
     first, most = terms.first.total_seconds(), terms.most.total_seconds()
     gates = {name: Gate(each, first=first, most=most) for name, each in locations.items()}
-    async with _connections(config) as connections:
-        rows = make_rows(connections, config.name, spool.folder)
+    async with _connections(config) as connections, _connections(config, light=True) as light:
+        rows = make_rows(connections, light, config.name, spool.folder)
         cutter = Cutter(rows, Workshop(store, FactsStore(store), spool, config.name), gates, terms)
         if not await _unless(stop, _begin_patiently(rows, cutter, terms)):
             return
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(_tell_webhooks(connections, cutter, stop)),
+                group.create_task(_tell_webhooks(light, cutter, stop)),
                 group.create_task(census.take_forever(connections, locations, stop)),
                 group.create_task(watch_disks([Disk("store", store.base), Disk("spool", spool.path)], stop)),
                 group.create_task(_announce(cutter, stop)),
@@ -112,9 +115,9 @@ async def serve(
 
 
 @asynccontextmanager
-async def _connections(config: Config) -> AsyncIterator[db.Pool]:
+async def _connections(config: Config, *, light: bool = False) -> AsyncIterator[db.Pool]:
     """Open connections to the database; in the end they are closed, or broken off where nothing moves on them."""
-    connections = await db.pool(config.database, name=f"respool cutter {config.name}")
+    connections = await db.pool(config.database, name=f"respool cutter {config.name}", light=light)
     try:
         yield connections
     finally:
@@ -163,13 +166,18 @@ async def _begin(rows: Rows, cutter: Cutter, terms: Terms) -> None:
     log.info("cutter_ready", node=rows.node)
 
 
-async def _tell_webhooks(connections: db.Pool, cutter: Cutter, stop: asyncio.Event) -> None:
+async def _tell_webhooks(light: db.Pool, cutter: Cutter, stop: asyncio.Event) -> None:
     async with client_session() as session:
-        await deliver_forever(connections, session, stop, wake=cutter.something_new)
+        await deliver_forever(light, session, stop, wake=cutter.something_new, poll_seconds=_WEBHOOKS_SECONDS)
 
 
 async def _announce(cutter: Cutter, stop: asyncio.Event) -> None:
+    """Say that we live, when the database is asked for work anyway: what costs it most is that its process wakes."""
     while not await pause(stop, _ANNOUNCE_SECONDS):
+        cutter.looking.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_ANNOUNCE_SECONDS):
+                await cutter.looking.wait()
         with suppress(*db.AWAY):  # what else needs the database says that it is away
             await cutter.announce()
 

@@ -47,13 +47,18 @@ class Rows:
     All of them raise one of `db.AWAY` while the database is away, unless they say that they wait for it.
     """
 
-    def __init__(self, pool: db.Pool, node: str, folder: str) -> None:
-        """Speak for the node whose spool has the name `folder`."""
+    def __init__(self, pool: db.Pool, light: db.Pool, node: str, folder: str) -> None:
+        """Speak for the node whose spool has the name `folder`; `light`: see `db.pool`, for `statements.LIGHT`."""
         self._pool = pool
+        self._light = light
         self.node = node
         self.folder = folder
 
     # What there is to do ------------------------------------------------------------------------------------------
+
+    async def something_waits(self) -> bool:
+        """Tell whether there may be something to do: see statements.SOMETHING_WAITS."""
+        return bool((await self._fetch(statements.SOMETHING_WAITS, self.node))[0]["it_does"])
 
     async def candidates(
         self, *, cut: bool, closed: Sequence[str], silence: timedelta, without: Collection[str]
@@ -190,7 +195,7 @@ class Rows:
         return None if row is None else row["thumbnail_image"]
 
     async def _fetch(self, sql: str, *args: Any) -> list[asyncpg.Record]:  # noqa: ANN401 - what each statement takes
-        return await db.fetch(self._pool, sql, *args)
+        return await db.fetch(self._light if sql in statements.LIGHT else self._pool, sql, *args)
 
     async def _for(self, claimed: Claimed, sql: str, *args: Any) -> list[asyncpg.Record]:  # noqa: ANN401 - likewise
         return await self._fetch(sql, claimed.event.id, claimed.token, *args)

@@ -19,22 +19,47 @@ _SAID = """md5(ROW(title, video_description, tags, public, thumbnail_mode, thumb
 _IS_DUE = "(next_try IS NULL OR next_try <= now())"
 _HAS_LAPSED = "coalesce(lease_until, '-infinity') <= now()"
 
-# What may be begun, in its order: events to cut, if $3 (there is room for another cut), and finished files of this
-# spool ($2), but for those of locations that take none now ($4). The file of another spool is left to its cutter until
-# that has been silent for $5; it cannot be had, so that the event is then cut again. $6: events to pass over.
-CANDIDATES = f"""
-    SELECT {_EVENT}, {_SAID} AS said,
-        extract(epoch FROM now() - greatest(edit_time, next_try))::float8 AS waited
-    FROM events
+_MAY_BE_BEGUN = f"""
+    SELECT id, priority, edit_time FROM events
     WHERE state = 'EDITED' AND {_IS_DUE}
-        AND (uploader_allowlist IS NULL OR $1 = ANY (uploader_allowlist))
         AND CASE
             WHEN spool ->> 'folder' = $2 THEN upload_location <> ALL ($4)
             WHEN NOT $3 THEN false
             ELSE spool IS NULL OR spool ->> 'node' = $1 OR NOT EXISTS (
                 SELECT FROM cutters WHERE folder = spool ->> 'folder' AND last_seen > now() - $5::interval) END
         AND id <> ALL ($6)
-    ORDER BY priority DESC, edit_time, id LIMIT {CANDIDATES_AT_ONCE}
+"""
+_IN_ORDER = f"ORDER BY priority DESC, edit_time, id LIMIT {CANDIDATES_AT_ONCE}"
+
+# What may be begun, in its order: events to cut, if $3 (there is room for another cut), and finished files of this
+# spool ($2), but for those of locations that take none now ($4). The file of another spool is left to its cutter until
+# that has been silent for $5; it cannot be had, so that the event is then cut again. $6: events to pass over.
+# What any node may cut and what only some may have an index each, so that thousands for other nodes cost nothing; the
+# whole rows are read of those alone that are given.
+CANDIDATES = f"""
+    SELECT {_EVENT}, {_SAID} AS said, extract(epoch FROM now() - greatest(edit_time, next_try))::float8 AS waited
+    FROM events
+    WHERE id = ANY (ARRAY(
+        SELECT id FROM (
+            ({_MAY_BE_BEGUN} AND uploader_allowlist IS NULL {_IN_ORDER})
+            UNION ALL
+            ({_MAY_BE_BEGUN} AND uploader_allowlist @> ARRAY[$1] {_IN_ORDER})) AS found
+        {_IN_ORDER}))
+    {_IN_ORDER}
+"""
+
+# Whether anything waits that this node ($1) might see to: all that the statements around this one look for, and
+# notifications, in one. The first two in an order, so that each is read from its index.
+SOMETHING_WAITS = f"""
+    SELECT (SELECT true FROM events WHERE state = 'EDITED' AND {_IS_DUE} AND uploader_allowlist IS NULL
+            ORDER BY priority DESC, edit_time, id LIMIT 1) IS NOT NULL
+        OR (SELECT true FROM events WHERE state = 'EDITED' AND {_IS_DUE} AND uploader_allowlist @> ARRAY[$1]
+            ORDER BY priority DESC, edit_time, id LIMIT 1) IS NOT NULL
+        OR EXISTS (SELECT FROM events
+            WHERE state IN ('CLAIMED', 'FINALIZING', 'TRANSCODING') AND {_HAS_LAPSED} AND {_IS_DUE})
+        OR EXISTS (SELECT FROM events WHERE state = 'MODIFIED' AND {_HAS_LAPSED} AND {_IS_DUE})
+        OR EXISTS (SELECT FROM events WHERE state = 'DONE' AND spool IS NOT NULL)
+        OR EXISTS (SELECT FROM notifications) AS it_does
 """
 
 # Takes an event ($2) that was examined at revision $3 for this node, for as long as $4 from now.
@@ -181,14 +206,17 @@ REFUSE_EXAMINED = """
 # All finished files of this spool ($2) for a location ($1) wait for the same reason.
 WAITING = """
     UPDATE events SET error = $3
-    WHERE state = 'EDITED' AND upload_location = $1 AND spool ->> 'folder' = $2 AND error IS DISTINCT FROM $3
+    WHERE spool IS NOT NULL AND spool ->> 'folder' = $2 AND state = 'EDITED' AND upload_location = $1
+        AND error IS DISTINCT FROM $3
     RETURNING id
 """
 
 # Something is to be known of an event that nobody sees to.
 REMARK = "UPDATE events SET error = $2 WHERE id = $1 AND state = $3 AND error IS DISTINCT FROM $2 RETURNING id"
 
-SPOOL_NAMES = "SELECT spool ->> 'name' AS name FROM events WHERE spool ->> 'folder' = $1"
+SPOOL_NAMES = """
+    SELECT spool ->> 'name' AS name FROM events WHERE spool IS NOT NULL AND spool ->> 'folder' = $1
+"""
 
 ANNOUNCE = """
     INSERT INTO cutters (name, folder, locations, last_seen) VALUES ($1, $2, $3, now())
@@ -213,3 +241,8 @@ CENSUS = """
             ORDER BY number DESC LIMIT 1) END))::float8 AS oldest
     FROM events GROUP BY 1, 2, 3
 """
+
+# Looks, and what may be forgotten if the server crashes within the next second: see `db.pool`. A claim that is
+# forgotten is one that was lost: whoever had it finds so with its next statement, and from SPOOLED on, before anything
+# is public, all are kept. RENEW is not among them: no lease may end sooner than its cutter believes.
+LIGHT = frozenset({SOMETHING_WAITS, CANDIDATES, UNSETTLED, CLAIM, PROGRESS, LACKING, SPOOL_NAMES, ANNOUNCE})

@@ -9,10 +9,10 @@ waits for it; one that refuses a single notification gets those of other events 
 import asyncio
 import hashlib
 import hmac
+import random
 import re
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -30,8 +30,8 @@ from common.waits import backoff
 
 log = structlog.get_logger()
 
-POLL_SECONDS: Final = 3.0
-"""How often is looked for something to send, unless woken; a query of some microseconds when there is nothing."""
+POLL_SECONDS: Final = 10.0
+"""How often is looked for something to send, unless woken or a pause of our own ends."""
 
 # A receiver answers at once, and works afterwards.
 _ANSWER = aiohttp.ClientTimeout(total=15.0, sock_connect=5.0)
@@ -152,24 +152,26 @@ async def deliver_forever(
 ) -> None:
     """Send what waits, until told to stop; whoever sets `wake` knows of something new, and it is cleared here.
 
-    A database that goes away is waited for. Any number of cutters may do this at once.
+    `pool` is a light one: each of our statements is whole by itself, and a serializable look at the queue would
+    conflict with everybody who changes the state of an event; what is forgotten of it is sent again. A database that
+    goes away is waited for. Any number of cutters may do this at once.
     """
     wake = wake or asyncio.Event()
     telling: set[asyncio.Task[None]] = set()
     failures = 0
     try:
         while not stop.is_set():
-            seconds = poll_seconds
+            seconds = poll_seconds * random.uniform(0.75, 1.25)
             wake.clear()
             try:
                 hooks = await _claim(pool, _MOST_WEBHOOKS - len(telling))
                 failures = 0
             except _DATABASE_AWAY as error:
                 failures += 1
-                seconds = backoff(failures, first=poll_seconds, most=60.0)
+                seconds = backoff(failures, first=min(poll_seconds, _FIRST_PAUSE_SECONDS), most=60.0)
                 log.warning("webhooks_wait_for_database", reason=str(error) or type(error).__name__)
                 hooks = []
-            telling |= {asyncio.create_task(_tell(pool, session, hook, stop)) for hook in hooks}
+            telling |= {asyncio.create_task(_tell(pool, session, hook, stop, wake)) for hook in hooks}
             telling -= await _first_of(telling, stop, wake, seconds)
     finally:
         if telling:
@@ -195,17 +197,29 @@ async def _first_of(
     return ended
 
 
-async def _tell(pool: Pool, session: aiohttp.ClientSession, hook: _Hook, stop: asyncio.Event) -> None:
-    """Tell a webhook what waits for it, as much as is its turn, and let go of it."""
+async def _tell(
+    pool: Pool, session: aiohttp.ClientSession, hook: _Hook, stop: asyncio.Event, wake: asyncio.Event
+) -> None:
+    """Tell a webhook what waits for it, as much as is its turn, and let go of it; when a pause is over, set `wake`."""
+
+    def pauses(pause: timedelta) -> None:
+        asyncio.get_running_loop().call_later(pause.total_seconds(), wake.set)
+
     try:
-        await _tell_in_turn(pool, session, hook, stop)
+        await _tell_in_turn(pool, session, hook, stop, pauses)
         await _execute(pool, _RELEASE, hook.name, hook.claim)
     except _DATABASE_AWAY as error:
         # its lease will lapse; what has arrived and could not be written down is sent again
         log.warning("webhooks_wait_for_database", webhook=hook.name, reason=str(error) or type(error).__name__)
 
 
-async def _tell_in_turn(pool: Pool, session: aiohttp.ClientSession, hook: _Hook, stop: asyncio.Event) -> None:
+async def _tell_in_turn(
+    pool: Pool,
+    session: aiohttp.ClientSession,
+    hook: _Hook,
+    stop: asyncio.Event,
+    pauses: Callable[[timedelta], None],
+) -> None:
     until = time.monotonic() + _MOST_SECONDS
     refusals, attempts = 0, hook.attempts
     for _ in range(_MOST_NOTIFICATIONS):
@@ -226,12 +240,14 @@ async def _tell_in_turn(pool: Pool, session: aiohttp.ClientSession, hook: _Hook,
             pause = _pause(note["attempts"], answer)
             log.warning("notification_refused", webhook=hook.name, event_id=note["event"], reason=answer.reason)
             await _execute(pool, _REFUSED, note["number"], answer.reason, pause)
+            pauses(pause)
         if answer.outcome is Outcome.AWAY or refusals == _MOST_REFUSALS:
             pause = _pause(attempts, answer)
             log.warning(
                 "webhook_away", webhook=hook.name, reason=answer.reason, seconds=round(pause.total_seconds(), 1)
             )
             await _execute(pool, _IS_AWAY, hook.name, hook.claim, answer.reason, pause)
+            pauses(pause)
             return
 
 
@@ -286,31 +302,19 @@ def _judge(response: aiohttp.ClientResponse) -> Answer:
     return Answer(Outcome.AWAY, reason, timedelta(seconds=seconds))
 
 
-@asynccontextmanager
-async def _connection(pool: Pool) -> AsyncIterator[Any]:
-    """A connection in a transaction that is not serializable.
-
-    Each of our statements is whole by itself, and a serializable look at the queue would conflict with everybody who
-    changes the state of an event.
-    """
-    with cancellable():
-        async with pool.acquire() as connection, connection.transaction(isolation="read_committed"):
-            yield connection
-
-
 async def _claim(pool: Pool, most: int) -> list[_Hook]:
     if most <= 0:
         return []
-    async with _connection(pool) as connection:
-        rows = await connection.fetch(_CLAIM, most, _LEASE)
+    with cancellable():
+        rows = await pool.fetch(_CLAIM, most, _LEASE)
     return [_Hook(row["name"], row["url"], row["secret"], row["attempts"], row["claim_token"]) for row in rows]
 
 
 async def _fetchrow(pool: Pool, statement: str, *values: object) -> Any:  # noqa: ANN401 - a row of any columns
-    async with _connection(pool) as connection:
-        return await connection.fetchrow(statement, *values)
+    with cancellable():
+        return await pool.fetchrow(statement, *values)
 
 
 async def _execute(pool: Pool, statement: str, *values: object) -> None:
-    async with _connection(pool) as connection:
-        await connection.execute(statement, *values)
+    with cancellable():
+        await pool.execute(statement, *values)

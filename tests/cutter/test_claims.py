@@ -21,7 +21,7 @@ class Answers(Rows):
     """A database that answers as a test wants it."""
 
     def __init__(self, answer: Answer) -> None:
-        super().__init__(cast("db.Pool", None), "node", "folder")
+        super().__init__(cast("db.Pool", None), cast("db.Pool", None), "node", "folder")
         self.answer = answer
 
     async def _fetch(self, sql: str, *args: Any) -> list[asyncpg.Record]:  # noqa: ANN401 - as Rows

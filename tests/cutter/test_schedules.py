@@ -68,7 +68,7 @@ class Schedule:
     def moments(self, node: str, fate: Fate) -> Callable[[str], Awaitable[None]]:
         async def at(name: str) -> None:
             step = name.split(maxsplit=1)[0]
-            if step in {"CANDIDATES", "UNSETTLED", "SPOOL_NAMES", "ANNOUNCE", "NAMESAKE"}:
+            if step in {"SOMETHING_WAITS", "CANDIDATES", "UNSETTLED", "SPOOL_NAMES", "ANNOUNCE", "NAMESAKE"}:
                 return
             self.back -= 1
             if self.back <= 0:

@@ -76,7 +76,7 @@ async def receiving() -> AsyncIterator[Receiver]:
 @pytest.fixture
 async def pool(postgres_dsn: str, receiver: Receiver) -> AsyncIterator[Pool]:
     """A database with one webhook."""
-    pool = await db.pool(postgres_dsn)
+    pool = await db.pool(postgres_dsn, light=True)
     await add_webhook(pool, "hook", receiver.url)
     yield pool
     pool.terminate()
@@ -312,7 +312,7 @@ async def test_lost_claim_ends_the_turn(pool: Pool, receiver: Receiver) -> None:
     await events(pool, "one", "two")
     [hook] = await webhooks._claim(pool, 1)
     async with client_session() as session:
-        await webhooks._tell(pool, session, hook, asyncio.Event())
+        await webhooks._tell(pool, session, hook, asyncio.Event(), asyncio.Event())
     await receiver.has("one")
     assert await pool.fetchval("SELECT count(*) FROM notifications") == 1
     assert await pool.fetchval("SELECT lease_until > now() + '30 minutes' FROM webhook_turns")
