@@ -3,7 +3,7 @@
 import sys
 from importlib import import_module
 
-BENCHMARKS = ("selection", "playlists", "segments", "cuts", "downloads", "backfill")
+BENCHMARKS = ("selection", "playlists", "segments", "cuts", "downloads", "events", "backfill")
 
 arguments = sys.argv[1:]
 options_at = next((index for index, text in enumerate(arguments) if text.startswith("-")), len(arguments))
