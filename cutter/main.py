@@ -98,12 +98,13 @@ async def serve(
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(_tell_webhooks(light, cutter, stop)),
-                group.create_task(census.take_forever(connections, locations, stop)),
                 group.create_task(watch_disks([Disk("store", store.base), Disk("spool", spool.path)], stop)),
                 group.create_task(_announce(cutter, stop)),
                 group.create_task(_sweep(cutter, terms, stop)),
                 group.create_task(_listen(config, cutter, stop)),
             ]
+            if config.metrics_port is not None:  # it reads all events
+                tasks.append(group.create_task(census.take_forever(connections, locations, stop)))
             await cutter.run(stop)
             await asyncio.wait(tasks[:1])  # it ends by itself, in a second at most
             for task in tasks:
