@@ -1,7 +1,8 @@
 """The statements that a cutter makes about events, each with what it promises; `cutter.rows` runs them.
 
 Who has claimed an event has its token; all that is written of it then is written only where the row still has that
-token, so that whoever has lost a claim can change nothing any more. Every change is one statement.
+token, so that whoever has lost a claim can change nothing any more. Every change is one statement. That a video is not
+out the database believes only of whoever gives up the claim in the same statement.
 """
 
 from common.events import COLUMNS
@@ -127,7 +128,7 @@ MODIFIED = f"""
 
 # Another try may cure it, after $4; $5: whether this try counts, $6: whether the upload begins anew.
 GIVE_BACK = """
-    UPDATE events SET state = 'EDITED', error = $3, next_try = now() + $4::interval,
+    UPDATE events SET state = 'EDITED', claim_token = NULL, error = $3, next_try = now() + $4::interval,
         attempts = greatest(0, attempts - CASE WHEN $5 THEN 0 ELSE 1 END),
         upload_session = CASE WHEN $6 THEN NULL ELSE upload_session END
     WHERE id = $1 AND claim_token = $2 AND state IN ('CLAIMED', 'FINALIZING') RETURNING id
@@ -135,7 +136,7 @@ GIVE_BACK = """
 
 # Only an operator can cure it.
 REFUSE = """
-    UPDATE events SET state = 'UNEDITED', error = $3
+    UPDATE events SET state = 'UNEDITED', claim_token = NULL, error = $3
     WHERE id = $1 AND claim_token = $2 AND state IN ('CLAIMED', 'FINALIZING', 'TRANSCODING') RETURNING id
 """
 

@@ -11,7 +11,7 @@ SENTENCES: Final = {
     "events_id_is_unique": "There is an event of that id already: choose another id, or edit that one.",
     "events_id_is_a_name": "The id of an event cannot be empty.",
     "events_state_is_known": "There is no such state.",
-    "events_ranges_are_sound": "Each range must start before it ends.",
+    "events_ranges_are_sound": "Each range must start before it ends, in the years 1970 to 9998.",
     "events_transitions_fit": "Give one --transition less than ranges, `none` for a hard join; none may be "
     "longer than the ranges that it joins, nor both of a range together.",
     "events_cut_type_is_known": "There is no such type of cut: it is rough, fast, smart, full or archive.",
@@ -24,9 +24,14 @@ SENTENCES: Final = {
     "events_lists_have_no_empty_places": "A list has an empty place.",
     "events_claimed_has_an_uploader": "No cutter has published this event, so none can change its video.",
     "events_done_has_a_link_and_a_time": "What is DONE has a link and the time of its publication: give --link URL.",
+    "events_times_can_be_told": "A time lies in the years 1970 to 9998.",
+    "events_lists_are_plain": "A list has no lists in it.",
+    "events_notes_of_cutters_are_objects": "What cutters note down is theirs: lacking, spool and upload_session.",
     "events_attempts_are_counted": "The number of attempts cannot be negative.",
     "events_progress_is_a_share": "Progress runs from 0 to 1.",
     "webhooks_name_is_unique": "There is a webhook of that name already: choose another, or remove that one first.",
+    "webhooks_name_is_a_name": "The name of a webhook cannot be empty.",
+    "webhooks_states_are_known": "There is no such state.",
     "webhooks_url_is_http": "A webhook has an http or https URL, such as https://host/path.",
     "webhooks_secret_is_long": "The secret of a webhook has at least 16 characters.",
 }
