@@ -9,7 +9,7 @@ from common.coverage import ContainsHolesError, Hole
 from common.cuts import CutType, NothingRecordedError
 from common.cutting import Order
 from common.dateutil import format_utc
-from common.events import Event, ThumbnailMode
+from common.events import Event
 from common.segments import Segment
 from common.sidecar import FactsStore
 from common.store import BadPathError, Store
@@ -81,12 +81,13 @@ def check(event: Event, settings: Settings) -> str | None:
         return f"A cut of type {kind.value} encodes nothing, and so has no transitions: choose smart or full."
     if kind is CutType.ARCHIVE and len(event.ranges) > 1:
         return "An archive is of one range: choose another type, or make an event of each range."
-    if settings.most_duration is not None and event.length > settings.most_duration:
-        return (
-            f"The video is {event.length} long, and {event.upload_location} takes at most {settings.most_duration}: "
-            "make its ranges shorter."
-        )
-    return None
+    return settings.limits.wrong_with(
+        event.upload_location,
+        title=event.title,
+        description=event.video_description,
+        tags=event.tags,
+        length=event.length,
+    )
 
 
 def decide(event: Event, found: Found, waited: timedelta, *, alone: bool) -> Decision:
@@ -123,14 +124,6 @@ def look(store: Store, facts: FactsStore, event: Event) -> Found | Refuse:
     except BadPathError as error:
         return Refuse(str(error))
     return Found(size, missing, hole)
-
-
-def check_thumbnail(event: Event) -> str | None:
-    """Tell what is wrong with what an event says of its thumbnail; None if nothing is."""
-    wanted = event.thumbnail
-    if wanted.mode in {ThumbnailMode.BARE, ThumbnailMode.TEMPLATE} and wanted.time is None:
-        return "The thumbnail has no time: say of which moment."
-    return None
 
 
 def _size(store: Store, event: Event, segment: Segment) -> int:

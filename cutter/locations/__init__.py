@@ -15,6 +15,7 @@ from typing import Protocol, Self, TypeAlias
 
 from common.cuts import CutType
 from common.encoding import EncodingSettings
+from common.limits import Limits
 
 JSON: TypeAlias = "dict[str, JSON] | list[JSON] | str | int | float | bool | None"
 
@@ -60,16 +61,16 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What any location says of its videos: how they are cut, how long and large they may be, how many go at once.
+    """What any location says of its videos: how they are cut, how large they may be, how many go at once.
 
     `cut` is the type where the event names none; `encoding` holds the container for all types that have a choice, and
-    how a `full` cut is encoded. None: no limit of its own.
+    how a `full` cut is encoded. `limits` are those that an event can be held to before it is cut; None: none.
     """
 
     cut: CutType = CutType.SMART
     encoding: EncodingSettings = field(default_factory=EncodingSettings)
     most_bytes: int | None = None
-    most_duration: timedelta | None = None
+    limits: Limits = field(default_factory=Limits)
     at_once: int = 1
 
 

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from common.limits import Limits
 from common.web import client_session
 from cutter.locations import (
     Delivered,
@@ -35,14 +36,15 @@ from cutter.locations.google_api import Credentials, GoogleApi, read_credentials
 from cutter.locations.keys import Secret, flag, key, one_line, secret, web_address, whole
 from cutter.locations.names import safe_event
 from cutter.locations.sending import Forwards, check_spool
-from cutter.locations.youtube_said import check_said, resource_of, small_enough, thumbnail_type, with_said
+from cutter.locations.youtube_said import resource_of, small_enough, thumbnail_type, with_said
 from cutter.locations.youtube_upload import Patience, Upload
 
 log = structlog.get_logger()
 
-# What YouTube takes at the most: 256 GB, 12 hours.
+# What YouTube takes at the most: 256 GB, 12 hours; and of texts as the resource "video" of its documentation says.
 _MOST_BYTES: Final = 256_000_000_000
-_MOST_DURATION: Final = timedelta(hours=12)
+_MOST_SECONDS: Final = 12 * 3600
+_TEXTS: Final = Limits(title_characters=100, description_bytes=5_000, tag_characters=500, forbidden="<>")
 
 # So long after its end may a video be missing in lists.
 _SETTLING: Final = timedelta(minutes=15)
@@ -95,7 +97,7 @@ class YouTube:
 
     async def begin(self, video: Video) -> Session | None:
         """Begin an upload: what is said of the video goes first, and an address for its content comes back."""
-        check_said(self.name, video)
+        self._check(video)
         answer = await self._api.request(
             "POST",
             f"{self._keys.address}/upload/youtube/v3/videos",
@@ -174,7 +176,7 @@ class YouTube:
 
     async def modify(self, delivered: Delivered, video: Video) -> None:
         """Change what is said of it, and leave all else of it as it is; see Location."""
-        check_said(self.name, video)
+        self._check(video)
         found = await self._video(delivered.video_id, "snippet,status")
         if found is None:
             raise LocationRefusedError(f"The video {delivered.video_id} is no more at {self.name}.")
@@ -189,6 +191,14 @@ class YouTube:
         if found is None:
             raise SessionLostError(f"{self.name} has begun an upload of a file that is no more.")
         return found
+
+    def _check(self, video: Video) -> None:
+        """Return if title, description and tags are taken. Raises LocationRefusedError, which says what to change."""
+        wrong = self.settings.limits.wrong_with(
+            self.name, title=video.title, description=video.description, tags=video.tags
+        )
+        if wrong is not None:
+            raise LocationRefusedError(wrong)
 
     def _url(self, collection: str) -> str:
         return f"{self._keys.address}/youtube/v3/{collection}"
@@ -282,6 +292,6 @@ def make(name: str, settings: Settings, keys: Keys, patience: Patience | None = 
     limits = replace(
         settings,
         most_bytes=min(settings.most_bytes or _MOST_BYTES, _MOST_BYTES),
-        most_duration=min(settings.most_duration or _MOST_DURATION, _MOST_DURATION),
+        limits=replace(_TEXTS, seconds=min(settings.limits.seconds or _MOST_SECONDS, _MOST_SECONDS)),
     )
     return YouTube(name, limits, keys, read_credentials(keys.credentials, name), patience or Patience())

@@ -9,6 +9,7 @@ import pytest
 
 from common.cuts import CutType
 from common.encoding import Container, EncodingSettings
+from common.limits import Limits
 from cutter.locations import Settings
 from cutters import QUICK, House
 from log_events import LogEvents
@@ -91,10 +92,16 @@ async def test_what_only_an_operator_can_cure_goes_back(house: House, columns: d
 
 async def test_limits_of_a_location_are_kept(house: House) -> None:
     """What is longer or larger than a location takes goes back."""
-    async with house.cutter(settings=Settings(CutType.ROUGH, most_duration=timedelta(seconds=2))):
+    async with house.cutter(settings=Settings(CutType.ROUGH, limits=Limits(seconds=2))):
         await house.add("long")
         row = await house.until("long", state="UNEDITED")
         assert "fake takes at most 0:00:02" in row["error"]
+        assert await house.path("long") == ["EDITED", "UNEDITED"]
+    async with house.cutter(settings=Settings(CutType.ROUGH, limits=Limits(title_characters=5))):
+        await house.add("said")
+        row = await house.until("said", state="UNEDITED")
+        assert row["error"] == "The title has 17 characters, and fake takes 5: make it shorter."
+        assert await house.path("said") == ["EDITED", "UNEDITED"]
     async with house.cutter(settings=Settings(CutType.ROUGH, most_bytes=1000)):
         await house.add("large")
         row = await house.until("large", state="UNEDITED")

@@ -23,7 +23,6 @@ from cutter.locations import (
 )
 from cutter.locations.config import load
 from cutter.locations.youtube import YouTube
-from cutter.locations.youtube_said import tags_length
 from cutter.locations.youtube_upload import Patience
 from delivery import MIB, Place, Row, configured, make_video, youtube_place
 from fake_youtube import GRANULE, FakeYouTube
@@ -345,11 +344,6 @@ async def test_what_youtube_would_refuse_is_not_begun(
     with pytest.raises(LocationRefusedError, match=sentence):
         await channel.begin(replace(video, **change))  # type: ignore[arg-type]  # of several kinds
     assert fake.requests == []
-
-
-def test_tags_are_counted_as_youtube_does() -> None:
-    """Commas between tags count, and quotes around those with spaces."""
-    assert tags_length(("Foo-Baz", "Foo Baz")) == len('Foo-Baz,"Foo Baz"')
 
 
 # Signing in ---------------------------------------------------------------------------------------------------------
