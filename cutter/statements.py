@@ -41,8 +41,7 @@ CANDIDATES = f"""
 # Takes an event ($2) that was examined at revision $3 for this node, for as long as $4 from now.
 CLAIM = f"""
     UPDATE events SET state = 'CLAIMED', uploader = $1, claim_token = gen_random_uuid(),
-        lease_until = now() + $4::interval, attempts = attempts + 1, progress = 0, next_try = NULL,
-        lacking = lacking - $1
+        lease_until = now() + $4::interval, attempts = attempts + 1, progress = 0, next_try = NULL, lacking = '{{}}'
     WHERE id = (
         SELECT id FROM events WHERE id = $2 AND revision = $3 AND state = 'EDITED' AND {_IS_DUE} FOR UPDATE SKIP LOCKED)
     RETURNING {_EVENT}, {_SAID} AS said, claim_token
@@ -190,9 +189,30 @@ REMARK = "UPDATE events SET error = $2 WHERE id = $1 AND state = $3 AND error IS
 
 SPOOL_NAMES = "SELECT spool ->> 'name' AS name FROM events WHERE spool ->> 'folder' = $1"
 
+# What may be cut only by nodes of which none lives (was seen within $1) says so of each of them ($2, a format).
+UNREACHED = """
+    UPDATE events SET lacking = lacking || said.all_of_them
+    FROM (
+        SELECT id, jsonb_object_agg(node, format($2::text, node)) AS all_of_them
+        FROM events, unnest(uploader_allowlist) AS node
+        WHERE state = 'EDITED' AND uploader_allowlist IS NOT NULL
+            AND NOT EXISTS (
+                SELECT FROM cutters WHERE name = ANY (uploader_allowlist) AND last_seen > now() - $1::interval)
+        GROUP BY id) AS said
+    WHERE events.id = said.id AND state = 'EDITED' AND NOT lacking @> said.all_of_them
+    RETURNING events.id
+"""
+
+# This node ($1) lives, and takes back what was said of it ($2) while it did not.
+REACHED = """
+    UPDATE events SET lacking = lacking - $1
+    WHERE state = 'EDITED' AND uploader_allowlist IS NOT NULL AND lacking ->> $1 = $2 RETURNING id
+"""
+
 ANNOUNCE = """
-    INSERT INTO cutters (name, folder, locations, last_seen) VALUES ($1, $2, $3, now())
-    ON CONFLICT (name) DO UPDATE SET folder = excluded.folder, locations = excluded.locations, last_seen = now()
+    INSERT INTO cutters (name, folder, locations, limits, last_seen) VALUES ($1, $2, $3, $5::jsonb, now())
+    ON CONFLICT (name) DO UPDATE SET folder = excluded.folder, locations = excluded.locations, limits = excluded.limits,
+        last_seen = now()
     RETURNING NOT EXISTS (SELECT FROM cutters WHERE name <> $1 AND last_seen > now() - $4::interval) AS alone
 """
 LEAVE = "UPDATE cutters SET last_seen = NULL WHERE name = $1 AND folder = $2 RETURNING name"

@@ -64,6 +64,19 @@ async def test_events_are_made_in_order_of_priority(house: House) -> None:
     assert [event for event, _, _ in house.place.videos] == ["high", "first", "second", "low"]
 
 
+async def test_event_for_nodes_that_do_not_run_says_so(house: House) -> None:
+    """An event that only absent nodes may cut tells of them, until one of them is there."""
+    await house.add(uploader_allowlist=["ghost", "50%s"])
+    async with house.cutter():
+        row = await house.until_lacking("ghost")
+        assert row["lacking"] == {each: f"No cutter of the name {each} runs." for each in ("ghost", "50%s")}
+        async with house.cutter("ghost", spool_limit=1):
+            await house.until(lacking={"50%s": "No cutter of the name 50%s runs."})
+        async with house.cutter("ghost"):
+            row = await house.until(state="DONE")
+    assert (row["uploader"], row["lacking"]) == ("ghost", {})
+
+
 # What goes back to operators ------------------------------------------------------------------------------------------
 
 
