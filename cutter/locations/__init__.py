@@ -52,11 +52,15 @@ class Video:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """A video that a location has: its name there, where it is seen, and whether the location still works on it."""
+    """A video that a location has: its name there, where it is seen, and whether the location still works on it.
+
+    `told`: it knows all that is said of the video; else `modify` is to be called when it is out.
+    """
 
     video_id: str
     link: str
     processing: bool = False
+    told: bool = True
 
 
 @dataclass(frozen=True, slots=True)

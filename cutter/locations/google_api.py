@@ -131,6 +131,10 @@ class GoogleApi:
             raise self.error(answer)
         return answer.read()
 
+    def is_forbidden(self, answer: Answer) -> bool:
+        """Tell whether what was asked is what this account may not do, apart from all limits."""
+        return _reason(answer)[0] == "forbidden"
+
     def error(self, answer: Answer) -> LocationError:
         """Make of an answer that is none what it means for a delivery."""
         reason, message = _reason(answer)

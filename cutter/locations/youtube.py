@@ -219,11 +219,14 @@ class YouTube:
         video_id = str(resource.get("id", ""))
         if not _VIDEO_ID.fullmatch(video_id):
             raise LocationAwayError(f"{self.name} has taken the video and not said its id.")
+        told = True
         try:
             await self._set_thumbnail(video_id, video)
         except LocationError as error:  # the video is out, whatever becomes of its picture
             log.warning("thumbnail_not_set", location=self.name, video=video_id, reason=str(error))
-        return Delivered(video_id, f"https://youtu.be/{video_id}", processing=self._keys.wait_for_processing)
+            told = False
+        link = f"https://youtu.be/{video_id}"
+        return Delivered(video_id, link, processing=self._keys.wait_for_processing, told=told)
 
     async def _set_thumbnail(self, video_id: str, video: Video) -> None:
         if video.thumbnail is None:
@@ -231,7 +234,13 @@ class YouTube:
         image = await small_enough(video.thumbnail)
         url = f"{self._keys.address}/upload/youtube/v3/thumbnails/set"
         headers = {"Content-Type": thumbnail_type(image)}
-        await self._api.call("POST", url, params={"videoId": video_id}, body=image, headers=headers)
+        answer = await self._api.request("POST", url, params={"videoId": video_id}, body=image, headers=headers)
+        if self._api.is_forbidden(answer):  # of pictures alone: videos are taken from a channel without this right
+            raise LocationRefusedError(
+                f"{self.name} lets us set no thumbnail of {video_id}: look whether its channel is verified."
+            )
+        if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
+            raise self._api.error(answer)
 
     async def _video(self, video_id: str, part: str) -> dict[str, Any] | None:
         found = await self._api.call("GET", self._url("videos"), params={"part": part, "id": video_id})

@@ -9,7 +9,7 @@ from typing import Any, Final
 from PIL import Image
 
 from common.waits import in_thread
-from cutter.locations import JSON, Video
+from cutter.locations import JSON, LocationRefusedError, Video
 
 _MOST_THUMBNAIL: Final = 2 << 20  # bytes
 _QUALITIES: Final = (92, 80, 60, 40)
@@ -58,8 +58,13 @@ def with_said(found: dict[str, Any], ours: dict[str, JSON]) -> dict[str, JSON]:
 
 
 async def small_enough(image: bytes) -> bytes:
-    """Give a picture as it is, or as a JPEG that YouTube takes."""
-    return image if len(image) <= _MOST_THUMBNAIL else await in_thread(_as_jpeg, image)
+    """Give a picture as it is, or as a JPEG that YouTube takes. Raises LocationRefusedError if it is none."""
+    if len(image) <= _MOST_THUMBNAIL:
+        return image
+    try:
+        return await in_thread(_as_jpeg, image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise LocationRefusedError("The thumbnail is a damaged picture: choose another one.") from error
 
 
 def _as_jpeg(image: bytes) -> bytes:

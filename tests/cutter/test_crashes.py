@@ -8,7 +8,7 @@ import pytest
 
 from cutters import QUICK, House
 from fate import dies_at
-from log_events import LogEvents
+from log_events import PATIENCE_SECONDS, LogEvents
 
 STEPS = ("CLAIM", "SPOOLED", "begin", "FINALIZE", "deliver", "DELIVERED")
 MOMENTS = [f"{step} {when}" for step in STEPS for when in ("before", "after")]
@@ -97,6 +97,22 @@ async def test_stop_gives_back_what_is_under_way(house: House) -> None:
         row = await house.until(state="DONE")
         await house.until_empty()
     assert (len(house.place.videos), row["made_as"]) == (1, "rough")
+
+
+async def test_thumbnail_is_told_after_a_crash(house: House) -> None:
+    """What is found to be out is told its thumbnail, of which nobody knows whether it was set."""
+    house.place.faults = ["hang after"]
+    async with house.cutter():
+        await house.add(thumbnail_mode="BARE", thumbnail_time=house.recording.start + timedelta(seconds=1))
+        await house.place.reach("hangs").wait()
+    house.place.told.clear()
+    async with house.cutter():
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await house.place.reach("modify").wait()
+        await house.until(state="DONE")
+    (told,) = house.place.told.values()
+    assert told.thumbnail is not None
+    assert len(house.place.videos) == 1
 
 
 async def test_stop_in_the_middle_of_a_cut(house: House) -> None:

@@ -471,10 +471,25 @@ async def test_a_thumbnail_goes_with_the_video(channel: YouTube, fake: FakeYouTu
 async def test_a_thumbnail_that_fails_keeps_no_video_back(
     channel: YouTube, fake: FakeYouTube, video: Video, row: Row
 ) -> None:
-    """The video is out, whatever becomes of its thumbnail."""
+    """The video is out, whatever becomes of its thumbnail, which is told again, and then refused in a sentence."""
+    illustrated = replace(video, thumbnail=b"\x89PNG small")
     fake.fail("thumbnail", 403, "forbidden")
-    delivered = await deliver(channel, replace(video, thumbnail=b"\x89PNG small"), row)
+    delivered = await deliver(channel, illustrated, row)
     assert [*fake.videos] == [delivered.video_id]
+    assert not delivered.told
+    fake.fail("thumbnail", 403, "forbidden")
+    with pytest.raises(LocationRefusedError, match="look whether its channel is verified"):
+        await channel.modify(delivered, illustrated)
+    await channel.modify(delivered, illustrated)
+    assert fake.videos[delivered.video_id].thumbnail == b"\x89PNG small"
+
+
+async def test_a_large_thumbnail_that_is_none_keeps_no_video_back(
+    channel: YouTube, fake: FakeYouTube, video: Video, row: Row
+) -> None:
+    """A custom image that is no picture is found out without doubt about the video."""
+    delivered = await deliver(channel, replace(video, thumbnail=b"x" * (3 << 20)), row)
+    assert ([*fake.videos], delivered.told) == ([delivered.video_id], False)
 
 
 async def test_what_is_said_is_sent(channel: YouTube, fake: FakeYouTube, video: Video, row: Row) -> None:
