@@ -1,7 +1,7 @@
 """Whether this node can cut an event now: what is found in its store, and what follows from that."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -15,6 +15,9 @@ from common.sidecar import FactsStore
 from common.store import BadPathError, Store
 from common.transitions import Transition, TransitionError
 from cutter.locations import Settings
+
+# What was sent just now is on disk, and here, before that long.
+_STILL_COMES: Final = timedelta(seconds=30)
 
 # Where holes are allowed, a node with some leaves the event to others for so long, and longer the more it lacks.
 _STANDS_BACK: Final = timedelta(seconds=5)
@@ -90,8 +93,11 @@ def check(event: Event, settings: Settings) -> str | None:
     )
 
 
-def decide(event: Event, found: Found, waited: timedelta, *, alone: bool) -> Decision:
+def decide(event: Event, found: Found, waited: timedelta, *, alone: bool, now: datetime) -> Decision:
     """Decide whether to cut it. `waited`: for how long it could have been; `alone`: no other cutter lives."""
+    end, fresh = max(each.end for each in event.ranges), now - _STILL_COMES
+    if end > fresh and (found.nothing or found.missing or (found.hole is not None and found.hole.end > fresh)):
+        return StandBack(f"It ends at {format_utc(end)}, and is not all recorded yet.", passing=True)
     if found.nothing:
         return StandBack("Nothing of it is recorded here.")
     if found.hole is not None and not event.allow_holes:

@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias
 
 import structlog
@@ -227,7 +227,8 @@ class Cutter:
             return StandBack(f"The store cannot be read: {error.strerror or error}.")
         if isinstance(found, Refuse):
             return found
-        return decide(event, found, timedelta(seconds=candidate.waited), alone=self._alone)
+        waited = timedelta(seconds=candidate.waited)
+        return decide(event, found, waited, alone=self._alone, now=datetime.now(UTC))
 
     def _pass_over(self, event: Event, polls: int | None) -> None:
         """Look at an event again after so many polls; None: after ever longer times."""
