@@ -172,7 +172,8 @@ class YouTube:
             raise LocationRefusedError(
                 f"{self.name} does not show the video {delivered.video_id}: {state} ({why or 'no reason given'})."
             )
-        return bool(state == "processed" or work == "succeeded")
+        # "terminated": nothing is known any more of how it went, and nothing more happens
+        return bool(state == "processed" or work in {"succeeded", "terminated"})
 
     async def modify(self, delivered: Delivered, video: Video) -> None:
         """Change what is said of it, and leave all else of it as it is; see Location."""

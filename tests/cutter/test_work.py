@@ -1,5 +1,6 @@
 """Events that become videos: the whole way with all that is real, and what stops them on it."""
 
+import base64
 import hashlib
 from dataclasses import replace
 from datetime import timedelta
@@ -14,6 +15,8 @@ from cutter.locations import Settings
 from cutters import QUICK, House
 from log_events import LogEvents
 from seen import read
+
+PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGNgYGAAAAAEAAH2FzhVAAAAAElFTkSuQmCC")
 
 
 async def test_edited_event_becomes_a_video(house: House) -> None:
@@ -88,6 +91,7 @@ async def test_event_for_nodes_that_do_not_run_says_so(house: House) -> None:
         ({"range": (600.0, 660.0), "allow_holes": True}, "Nothing of it is recorded here."),
         ({"upload_location": "moon"}, "There is no upload location 'moon'; there are fake."),
         ({"channel": "../etc"}, "cannot be the name of something recorded"),
+        ({"thumbnail_mode": "CUSTOM", "thumbnail_image": b"no image"}, "The image is no PNG or JPEG"),
         ({"thumbnail_mode": "TEMPLATE", "thumbnail_time": None, "thumbnail_template": "x"}, "There is no template 'x'"),
     ],
 )
@@ -259,13 +263,13 @@ async def test_thumbnail_is_sent_along(house: House) -> None:
     start = house.recording.start
     async with house.cutter():
         await house.add("bare", thumbnail_mode="BARE", thumbnail_time=start + timedelta(seconds=1))
-        await house.add("custom", thumbnail_mode="CUSTOM", thumbnail_image=b"an image")
+        await house.add("custom", thumbnail_mode="CUSTOM", thumbnail_image=PNG)
         await house.until("bare", state="DONE")
         await house.until("custom", state="DONE")
     bare, custom = house.place.told["0"].thumbnail, house.place.told["1"].thumbnail
     assert bare is not None
     assert bare.startswith(b"\x89PNG")
-    assert custom == b"an image"
+    assert custom == PNG
 
 
 async def test_one_line_tells_of_each_cut_and_each_delivery(house: House, logged: LogEvents) -> None:

@@ -283,6 +283,7 @@ def break_something(fake: FakeYouTube, dice: random.Random, video: Video) -> Non
     ("status", "reason"),
     [
         (403, "quotaExceeded"),
+        (400, "invalidCategoryId"),
         (403, "rateLimitExceeded"),
         (400, "uploadLimitExceeded"),
         (403, "userRateLimitExceeded"),
@@ -407,6 +408,14 @@ async def test_processing_is_waited_for(channel: YouTube, fake: FakeYouTube, vid
     delivered = await deliver(channel, video, row)
     assert delivered.processing
     assert [await channel.finished(delivered) for _ in range(3)] == [False, False, True]
+
+
+async def test_processing_of_which_nothing_is_known_any_more_is_over(
+    channel: YouTube, fake: FakeYouTube, video: Video, row: Row
+) -> None:
+    """A video is not asked about for ever when YouTube has forgotten how its processing went."""
+    fake.outcome = {"uploadStatus": "uploaded"}
+    assert await channel.finished(await deliver(channel, video, row))
 
 
 @pytest.mark.parametrize(
