@@ -97,7 +97,9 @@ def decide(event: Event, found: Found, waited: timedelta, *, alone: bool, now: d
     """Decide whether to cut it. `waited`: for how long it could have been; `alone`: no other cutter lives."""
     end, fresh = max(each.end for each in event.ranges), now - _STILL_COMES
     if end > fresh and (found.nothing or found.missing or (found.hole is not None and found.hole.end > fresh)):
-        return StandBack(f"It ends at {format_utc(end)}, and is not all recorded yet.", passing=True)
+        # what goes on for long need not be looked at every few seconds
+        soon = end < now + 2 * _STILL_COMES
+        return StandBack(f"It ends at {format_utc(end)}, and is not all recorded yet.", passing=soon)
     if found.nothing:
         return StandBack("Nothing of it is recorded here.")
     if found.hole is not None and not event.allow_holes:
