@@ -37,6 +37,9 @@ _QUEUE_WAIT = seconds("event_queue_wait", "From when an event could be claimed t
 # How long the last statements of a cutter that is told to stop may take.
 _LAST_WORDS_SECONDS: Final = 2.0
 
+# Not of this node alone: another one may have room, and then nothing is wrong.
+_NO_ROOM: Final = "It waits for room in a spool: what lies there waits for its delivery."
+
 # Events that cannot be cut here; of more of them those are forgotten that it is time to look at again.
 _REMEMBERED: Final = 20_000
 
@@ -198,6 +201,7 @@ class Cutter:
                 self._shop.spool.promise(event.id, decision.size)
                 return True
             log.warning("spool_full", id=event.id, needed_bytes=decision.size, room_bytes=room)
+            await self._rows.remark(event, _NO_ROOM)
             self._pass_over(event, 4)
             return False
         if isinstance(decision, Refuse):

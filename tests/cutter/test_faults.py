@@ -208,6 +208,7 @@ async def test_full_spool_stops_claiming(house: House, logged: LogEvents) -> Non
         await house.until("first", state="EDITED", error="The place is away.")
         await house.add("second", range=(0.5, 3.5))
         await logged.wait("spool_full", id="second") if not logged.of("spool_full") else None
+        await house.until("second", error="It waits for room in a spool: what lies there waits for its delivery.")
         assert await house.path("second") == ["EDITED"]
         house.place.away = False
         await house.until("second", state="DONE")
