@@ -21,7 +21,7 @@ log = structlog.get_logger()
 # A sentence for operators, whatever a library has put into it.
 _LONGEST_ERROR = 1000
 
-# Of a node that alone may cut an event; for format() of PostgreSQL, too.
+# Of a node that alone may cut an event, for format() of PostgreSQL.
 _NOT_SEEN = "No cutter of the name %s runs."
 
 
@@ -173,15 +173,15 @@ class Rows:
         return {row["name"] for row in await self._fetch(statements.SPOOL_NAMES, self.folder)}
 
     async def announce(self, locations: Mapping[str, Limits], alive: timedelta) -> bool:
-        """Say that this cutter lives, and what its locations take; tells whether no other was seen within `alive`."""
+        """Say that this cutter lives, and what its locations take; tells whether no other was seen within `alive`.
+
+        Also lets operators see which events wait for nodes of which none was.
+        """
         limits = json.dumps({name: each.to_json() for name, each in locations.items()})
         rows = await self._fetch(statements.ANNOUNCE, self.node, self.folder, sorted(locations), alive, limits)
+        if rows[0]["first"]:
+            await self._fetch(statements.UNREACHED, alive, _NOT_SEEN)
         return bool(rows[0]["alone"])
-
-    async def tell_unreached(self, alive: timedelta) -> None:
-        """Let operators see which events wait for nodes of which none was seen within `alive`."""
-        await self._fetch(statements.REACHED, self.node, _NOT_SEEN % self.node)
-        await self._fetch(statements.UNREACHED, alive, _NOT_SEEN)
 
     async def leave(self) -> None:
         """Say that it does no longer."""

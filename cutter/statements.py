@@ -189,31 +189,30 @@ REMARK = "UPDATE events SET error = $2 WHERE id = $1 AND state = $3 AND error IS
 
 SPOOL_NAMES = "SELECT spool ->> 'name' AS name FROM events WHERE spool ->> 'folder' = $1"
 
-# What may be cut only by nodes of which none lives (was seen within $1) says so of each of them ($2, a format).
+# What may be cut only by nodes of which none lives (was seen within $1) says so of each of them ($2, a format); and no
+# longer, as soon as one does. The first of the cutters by their names says it for all.
 UNREACHED = """
-    UPDATE events SET lacking = lacking || said.all_of_them
+    UPDATE events SET lacking = said.now_lacking
     FROM (
-        SELECT id, jsonb_object_agg(node, format($2::text, node)) AS all_of_them
-        FROM events, unnest(uploader_allowlist) AS node
-        WHERE state = 'EDITED' AND uploader_allowlist IS NOT NULL
-            AND NOT EXISTS (
+        SELECT id, coalesce(
+                (SELECT jsonb_object_agg(key, value) FROM jsonb_each_text(lacking)
+                WHERE value <> format($2::text, key)), '{}') ||
+            CASE WHEN EXISTS (
                 SELECT FROM cutters WHERE name = ANY (uploader_allowlist) AND last_seen > now() - $1::interval)
-        GROUP BY id) AS said
-    WHERE events.id = said.id AND state = 'EDITED' AND NOT lacking @> said.all_of_them
+            THEN '{}'
+            ELSE (SELECT jsonb_object_agg(node, format($2::text, node)) FROM unnest(uploader_allowlist) AS node)
+            END AS now_lacking
+        FROM events WHERE state = 'EDITED' AND uploader_allowlist IS NOT NULL) AS said
+    WHERE events.id = said.id AND state = 'EDITED' AND lacking <> said.now_lacking
     RETURNING events.id
-"""
-
-# This node ($1) lives, and takes back what was said of it ($2) while it did not.
-REACHED = """
-    UPDATE events SET lacking = lacking - $1
-    WHERE state = 'EDITED' AND uploader_allowlist IS NOT NULL AND lacking ->> $1 = $2 RETURNING id
 """
 
 ANNOUNCE = """
     INSERT INTO cutters (name, folder, locations, limits, last_seen) VALUES ($1, $2, $3, $5::jsonb, now())
     ON CONFLICT (name) DO UPDATE SET folder = excluded.folder, locations = excluded.locations, limits = excluded.limits,
         last_seen = now()
-    RETURNING NOT EXISTS (SELECT FROM cutters WHERE name <> $1 AND last_seen > now() - $4::interval) AS alone
+    RETURNING NOT EXISTS (SELECT FROM cutters WHERE name <> $1 AND last_seen > now() - $4::interval) AS alone,
+        NOT EXISTS (SELECT FROM cutters WHERE name < $1 AND last_seen > now() - $4::interval) AS first
 """
 LEAVE = "UPDATE cutters SET last_seen = NULL WHERE name = $1 AND folder = $2 RETURNING name"
 NAMESAKE = "SELECT folder FROM cutters WHERE name = $1 AND folder <> $2 AND last_seen > now() - $3::interval"

@@ -394,10 +394,9 @@ class Cutter:
     # Upkeep -------------------------------------------------------------------------------------------------------
 
     async def announce(self) -> None:
-        """Say that this cutter lives, and which events wait for some that do not. Raises one of `db.AWAY`."""
+        """Say that this cutter lives. Raises one of `db.AWAY`."""
         limits = {name: gate.location.settings.limits for name, gate in self._gates.items()}
         self._alone = await self._rows.announce(limits, self._terms.alive)
-        await self._rows.tell_unreached(self._terms.alive)
 
     async def sweep(self) -> None:
         """Remove the files to which no row refers any more. Raises one of `db.AWAY`, and OSError."""

@@ -74,7 +74,7 @@ async def test_event_for_nodes_that_do_not_run_says_so(house: House) -> None:
         row = await house.until_lacking("ghost")
         assert row["lacking"] == {each: f"No cutter of the name {each} runs." for each in ("ghost", "50%s")}
         async with house.cutter("ghost", spool_limit=1):
-            await house.until(lacking={"50%s": "No cutter of the name 50%s runs."})
+            await house.until(lacking={})
         async with house.cutter("ghost"):
             row = await house.until(state="DONE")
     assert (row["uploader"], row["lacking"]) == ("ghost", {})
