@@ -1,6 +1,5 @@
 """Events that become videos: the whole way with all that is real, and what stops them on it."""
 
-import base64
 import hashlib
 from dataclasses import replace
 from datetime import timedelta
@@ -12,11 +11,9 @@ from common.cuts import CutType
 from common.encoding import Container, EncodingSettings
 from common.limits import Limits
 from cutter.locations import Settings
-from cutters import QUICK, House
+from cutters import PNG, QUICK, House
 from log_events import LogEvents
 from seen import read
-
-PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGNgYGAAAAAEAAH2FzhVAAAAAElFTkSuQmCC")
 
 
 async def test_edited_event_becomes_a_video(house: House) -> None:
