@@ -33,6 +33,8 @@ COMMENT ON COLUMN cutters.name IS 'The name of the node, as events name it: uplo
 COMMENT ON COLUMN cutters.folder IS 'Which spool folder it has, by the name that the folder holds.';
 COMMENT ON COLUMN cutters.locations IS 'The upload locations that it knows.';
 COMMENT ON COLUMN cutters.last_seen IS 'When it last announced itself; NULL since it was stopped.';
+ALTER TABLE cutters ADD COLUMN IF NOT EXISTS limits jsonb NOT NULL DEFAULT '{}';
+COMMENT ON COLUMN cutters.limits IS 'By upload location what it takes at the most, so that operators can be told early.';
 
 -- Events -------------------------------------------------------------------------------------------------------------
 
@@ -54,10 +56,22 @@ CREATE OR REPLACE FUNCTION seconds_of(range video_range) RETURNS double precisio
 LANGUAGE sql IMMUTABLE AS $$ SELECT extract(epoch FROM range."end" - range.start)::double precision $$;
 COMMENT ON FUNCTION seconds_of IS 'How long a range is.';
 
+-- Not every time of PostgreSQL's is one of the languages that read it: one row with the year 20026, or with a list of
+-- lists, would keep everybody from reading any.
+CREATE OR REPLACE FUNCTION is_in_our_time(moment timestamptz) RETURNS boolean
+LANGUAGE sql IMMUTABLE AS $$ SELECT moment >= '1970-01-01Z'::timestamptz AND moment < '9999-01-01Z'::timestamptz $$;
+COMMENT ON FUNCTION is_in_our_time IS 'Whether a time lies in the years 1970 to 9998; NULL of NULL.';
+
+CREATE OR REPLACE FUNCTION is_plain_list(list anyarray) RETURNS boolean
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT coalesce(array_ndims(list) = 1 AND array_lower(list, 1) = 1, list IS NULL OR cardinality(list) = 0)
+$$;
+COMMENT ON FUNCTION is_plain_list IS 'Whether an array has one dimension, counted from 1; so are an empty one and NULL.';
+
 CREATE OR REPLACE FUNCTION ranges_are_sound(ranges video_range[]) RETURNS boolean
 LANGUAGE sql IMMUTABLE AS $$
-    SELECT coalesce(bool_and(coalesce(
-        one.start < one."end" AND isfinite(one.start) AND isfinite(one."end"), false)), true)
+    SELECT is_plain_list(ranges) AND coalesce(bool_and(coalesce(
+        one.start < one."end" AND is_in_our_time(one.start) AND is_in_our_time(one."end"), false)), true)
     FROM unnest(ranges) AS one (start, "end")
 $$;
 COMMENT ON FUNCTION ranges_are_sound IS 'Whether every range has both ends, the start first.';
@@ -68,7 +82,9 @@ DECLARE
     taken double precision[] := array_fill(0::double precision, ARRAY[coalesce(cardinality(ranges), 0)]);
     seconds double precision;
 BEGIN
-    IF coalesce(cardinality(transitions), 0) <> greatest(coalesce(cardinality(ranges), 0) - 1, 0) THEN
+    IF NOT is_plain_list(transitions)
+        OR coalesce(cardinality(transitions), 0) <> greatest(coalesce(cardinality(ranges), 0) - 1, 0)
+    THEN
         RETURN false;
     END IF;
     FOR i IN 1 .. coalesce(cardinality(transitions), 0) LOOP
@@ -180,7 +196,7 @@ COMMENT ON COLUMN events.public IS 'Whether everybody may find the video; else o
 COMMENT ON COLUMN events.upload_location IS 'The name of the place to which the video goes, from the cutters'' configuration.';
 COMMENT ON COLUMN events.cut_type IS 'How the video is cut: rough, fast, smart, full, archive; NULL: as the location says.';
 COMMENT ON COLUMN events.allow_holes IS 'Whether the video may be made although parts of its ranges were not recorded.';
-COMMENT ON COLUMN events.uploader_allowlist IS 'The nodes that may cut it; NULL: any.';
+COMMENT ON COLUMN events.uploader_allowlist IS 'The nodes that may cut it; NULL: any, as an empty list becomes.';
 COMMENT ON COLUMN events.priority IS 'The greater goes first.';
 COMMENT ON COLUMN events.thumbnail_mode IS
     'NONE, BARE (a frame), TEMPLATE (a frame in a template), CUSTOM (an image of one''s own).';
@@ -220,7 +236,30 @@ CREATE INDEX IF NOT EXISTS events_for_some_nodes ON events USING gin (uploader_a
 CREATE INDEX IF NOT EXISTS events_in_spools ON events ((spool ->> 'folder')) WHERE spool IS NOT NULL;
 CREATE INDEX IF NOT EXISTS events_under_way ON events (lease_until) WHERE state IN ('CLAIMED', 'FINALIZING', 'TRANSCODING');
 CREATE INDEX IF NOT EXISTS events_modified ON events (id) WHERE state = 'MODIFIED';
+CREATE INDEX IF NOT EXISTS events_for_some ON events (id) WHERE state = 'EDITED' AND uploader_allowlist IS NOT NULL;
 CREATE INDEX IF NOT EXISTS events_outdated ON events (id) WHERE state = 'DONE' AND spool IS NOT NULL;
+
+-- NOT VALID: what is there already stays, and is held to it when it is next changed. Not made anew where they are: that
+-- would wait for all who read events.
+DO $$ BEGIN
+    IF NOT EXISTS (SELECT FROM pg_constraint WHERE conname = 'events_times_can_be_told') THEN
+        ALTER TABLE events ADD CONSTRAINT events_times_can_be_told CHECK (
+            is_in_our_time(edit_time) AND is_in_our_time(thumbnail_time) AND is_in_our_time(upload_time)
+            AND (is_in_our_time(next_try) OR NOT isfinite(next_try))
+            AND (is_in_our_time(lease_until) OR NOT isfinite(lease_until))) NOT VALID;
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_constraint WHERE conname = 'events_lists_are_plain') THEN
+        ALTER TABLE events ADD CONSTRAINT events_lists_are_plain CHECK (
+            is_plain_list(tags) AND is_plain_list(uploader_allowlist)
+            AND is_plain_list(thumbnail_crop) AND is_plain_list(thumbnail_position)) NOT VALID;
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_constraint WHERE conname = 'events_notes_of_cutters_are_objects') THEN
+        ALTER TABLE events ADD CONSTRAINT events_notes_of_cutters_are_objects CHECK (
+            jsonb_typeof(lacking) = 'object' AND jsonb_typeof(spool) = 'object'
+            AND jsonb_typeof(upload_session) = 'object'
+            AND coalesce(jsonb_typeof(spool -> 'bytes'), 'number') = 'number') NOT VALID;
+    END IF;
+END $$;
 
 CREATE TABLE IF NOT EXISTS event_transitions (
     before text NOT NULL,
@@ -276,10 +315,21 @@ BEGIN
             HINT = (SELECT 'It can become ' || string_agg(after, ' or ' ORDER BY after) || '.'
                 FROM event_transitions WHERE before = OLD.state);
     END IF;
-    IF NEW.state = 'UNEDITED' AND OLD.state IN ('FINALIZING', 'TRANSCODING') AND NEW.error IS NULL THEN
+    IF NEW.id <> OLD.id THEN
+        RAISE EXCEPTION 'The event % keeps its id: its history and its video go by it.', OLD.id
+            USING ERRCODE = 'check_violation', TABLE = 'events', CONSTRAINT = 'events_keep_their_ids',
+            HINT = 'Make another event, and delete this one.';
+    END IF;
+    -- that it is not out is said by the cutter that sees to it, which gives up its claim with that, or by an operator
+    -- who has looked, and says so in a new error
+    IF OLD.state IN ('FINALIZING', 'TRANSCODING') AND NEW.state IN ('UNEDITED', 'EDITED')
+        AND NOT (OLD.claim_token IS NOT NULL AND NEW.claim_token IS NULL)
+        AND (NEW.error IS NULL OR NEW.error IS NOT DISTINCT FROM OLD.error)
+    THEN
         RAISE EXCEPTION 'The event % is %: the video may be out already, so it cannot be cancelled.', OLD.id, OLD.state
             USING ERRCODE = 'check_violation', TABLE = 'events', CONSTRAINT = 'events_are_not_cancelled_when_nearly_out',
-            HINT = 'Wait until it is DONE; it becomes so, or UNEDITED with an error, by itself.';
+            HINT = 'Wait until it is DONE; it becomes so, or UNEDITED with an error, by itself. '
+                'If you have looked and it is not out, set "error" to a sentence that says so.';
     END IF;
     IF event_was_re_edited(OLD, NEW)
         AND NOT (OLD.state IN ('UNEDITED', 'EDITED', 'DONE') OR NEW.state IN ('UNEDITED', 'EDITED'))
@@ -296,6 +346,9 @@ CREATE OR REPLACE FUNCTION complete_event() RETURNS trigger LANGUAGE plpgsql AS 
 BEGIN
     IF NEW.transitions IS NULL AND cardinality(NEW.ranges) > 0 THEN
         NEW.transitions := array_fill(NULL::video_transition, ARRAY[cardinality(NEW.ranges) - 1]);
+    END IF;
+    IF cardinality(NEW.uploader_allowlist) = 0 THEN
+        NEW.uploader_allowlist := NULL;
     END IF;
     IF TG_OP = 'INSERT' THEN
         IF NEW.state = 'EDITED' THEN
@@ -323,7 +376,13 @@ BEGIN
         NEW.attempts := 0;
         NEW.next_try := NULL;
     END IF;
-    IF OLD.state = 'DONE' AND NEW.state = 'UNEDITED' THEN
+    IF OLD.state IN ('EDITED', 'CLAIMED') AND NEW.state = 'EDITED' AND event_was_re_edited(OLD, NEW) THEN
+        -- what has failed was another cut
+        NEW.error := NULL;
+        NEW.attempts := 0;
+        NEW.next_try := NULL;
+    END IF;
+    IF OLD.state IN ('TRANSCODING', 'DONE') AND NEW.state = 'UNEDITED' THEN
         NEW.video_id := NULL;
         NEW.video_link := NULL;
         NEW.upload_time := NULL;
@@ -471,6 +530,16 @@ CREATE TABLE IF NOT EXISTS webhooks (
     CONSTRAINT webhooks_url_is_http CHECK (url ~ '^https?://[^/]'),
     CONSTRAINT webhooks_secret_is_long CHECK (length(secret) >= 16)
 );
+DO $$ BEGIN
+    IF NOT EXISTS (SELECT FROM pg_constraint WHERE conname = 'webhooks_states_are_known') THEN
+        ALTER TABLE webhooks ADD CONSTRAINT webhooks_states_are_known CHECK (
+            states <@ ARRAY['UNEDITED', 'EDITED', 'CLAIMED', 'FINALIZING', 'TRANSCODING', 'DONE', 'MODIFIED'])
+            NOT VALID;
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_constraint WHERE conname = 'webhooks_name_is_a_name') THEN
+        ALTER TABLE webhooks ADD CONSTRAINT webhooks_name_is_a_name CHECK (name <> '') NOT VALID;
+    END IF;
+END $$;
 COMMENT ON TABLE webhooks IS 'Who is told of changes of state.';
 COMMENT ON COLUMN webhooks.name IS 'What we call it.';
 COMMENT ON COLUMN webhooks.url IS 'Where the notifications are sent (POST).';

@@ -74,6 +74,18 @@ def check_template(content: bytes) -> Template:
     return Template(content, (width, height))
 
 
+def check_picture(content: bytes) -> None:
+    """Return if the content is a PNG or JPEG that can be shown. Raises BadImageError if not, or if it is too large."""
+    try:
+        with Image.open(io.BytesIO(content), formats=["PNG", "JPEG"]) as image:
+            if fits := math.prod(image.size) <= _MOST_FRAME_PIXELS:
+                image.load()
+    except (*_DAMAGE, Image.DecompressionBombError) as error:
+        raise BadImageError("The image is no PNG or JPEG, or a damaged one.") from error
+    if not fits:
+        raise BadImageError("The image has too many pixels.")
+
+
 def _png_size(content: bytes) -> tuple[int, int]:
     try:
         signature, _, chunk, width, height = _HEAD.unpack_from(content)

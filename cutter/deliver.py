@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 
 from common import db
-from common.events import Event, Spooled, State, Thumbnail
+from common.events import Event, Spooled, State, Thumbnail, ThumbnailMode
 from common.metrics import LONG_SECONDS, counter, seconds
 from common.waits import backoff, begun, in_thread
 from cutter.claims import Claim
@@ -34,8 +34,12 @@ from cutter.thumbnails import thumbnail
 
 log = structlog.get_logger()
 
-# How long a location may take to answer a question that is no upload.
+# How long a location may take to answer a question that is no upload; if it has to read a video for it, so much longer.
 _ANSWER_SECONDS: Final = 60.0
+_READ_BYTES_A_SECOND: Final = 10e6
+
+# Stands for what a location was told of a video, where that is not all: no hash of what is to be said equals it.
+_NOT_ALL: Final = "not all"
 
 # The gate decides when: a time on the row would let others go before this one.
 _AT_ONCE: Final = timedelta(0)
@@ -198,7 +202,7 @@ class Post:
     ) -> Delivered:
         """Ask whether it is there; raises NotNowError with the reason if it certainly is not, else UnclearError."""
         try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
+            async with asyncio.timeout(_ANSWER_SECONDS + video.size / _READ_BYTES_A_SECOND):
                 found = await location.find(video, session)
         except (LocationError, TimeoutError) as error:
             away = _as_away(error, location)
@@ -216,6 +220,8 @@ class Post:
         self.gates[claim.event.upload_location].answered()
         state = State.TRANSCODING if delivered.processing else State.DONE
         said = (spooled.said if spooled is not None else "") or claim.claimed.said
+        if not delivered.told:
+            said = _NOT_ALL
         await self.rows.delivered(claim.claimed, state, delivered.video_id, delivered.link, said)
         if spooled is not None and spooled.folder == self.shop.spool.folder:
             await in_thread(self.shop.spool.remove, spooled.name)
@@ -235,6 +241,8 @@ class Post:
         video = await self._described(event)
         reason = f"The delivery to {event.upload_location} broke off; it is tried again."
         found = await self._found(gate, gate.location, video, event.upload_session, reason, counts=True)
+        if event.thumbnail.mode is not ThumbnailMode.NONE:  # which we have not told, nor perhaps who was here before
+            found = replace(found, told=False)
         log.info("event_found", id=event.id, location=gate.location.name)
         await self._settled(claim, found, event.spool)
 

@@ -1,7 +1,7 @@
 """Whether this node can cut an event now: what is found in its store, and what follows from that."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -9,12 +9,15 @@ from common.coverage import ContainsHolesError, Hole
 from common.cuts import CutType, NothingRecordedError
 from common.cutting import Order
 from common.dateutil import format_utc
-from common.events import Event, ThumbnailMode
+from common.events import Event
 from common.segments import Segment
 from common.sidecar import FactsStore
 from common.store import BadPathError, Store
 from common.transitions import Transition, TransitionError
 from cutter.locations import Settings
+
+# What was sent just now is on disk, and here, before that long.
+_STILL_COMES: Final = timedelta(seconds=30)
 
 # Where holes are allowed, a node with some leaves the event to others for so long, and longer the more it lacks.
 _STANDS_BACK: Final = timedelta(seconds=5)
@@ -81,16 +84,22 @@ def check(event: Event, settings: Settings) -> str | None:
         return f"A cut of type {kind.value} encodes nothing, and so has no transitions: choose smart or full."
     if kind is CutType.ARCHIVE and len(event.ranges) > 1:
         return "An archive is of one range: choose another type, or make an event of each range."
-    if settings.most_duration is not None and event.length > settings.most_duration:
-        return (
-            f"The video is {event.length} long, and {event.upload_location} takes at most {settings.most_duration}: "
-            "make its ranges shorter."
-        )
-    return None
+    return settings.limits.wrong_with(
+        event.upload_location,
+        title=event.title,
+        description=event.video_description,
+        tags=event.tags,
+        length=event.length,
+    )
 
 
-def decide(event: Event, found: Found, waited: timedelta, *, alone: bool) -> Decision:
+def decide(event: Event, found: Found, waited: timedelta, *, alone: bool, now: datetime) -> Decision:
     """Decide whether to cut it. `waited`: for how long it could have been; `alone`: no other cutter lives."""
+    end, fresh = max(each.end for each in event.ranges), now - _STILL_COMES
+    if end > fresh and (found.nothing or found.missing or (found.hole is not None and found.hole.end > fresh)):
+        # what goes on for long need not be looked at every few seconds
+        soon = end < now + 2 * _STILL_COMES
+        return StandBack(f"It ends at {format_utc(end)}, and is not all recorded yet.", passing=soon)
     if found.nothing:
         return StandBack("Nothing of it is recorded here.")
     if found.hole is not None and not event.allow_holes:
@@ -123,14 +132,6 @@ def look(store: Store, facts: FactsStore, event: Event) -> Found | Refuse:
     except BadPathError as error:
         return Refuse(str(error))
     return Found(size, missing, hole)
-
-
-def check_thumbnail(event: Event) -> str | None:
-    """Tell what is wrong with what an event says of its thumbnail; None if nothing is."""
-    wanted = event.thumbnail
-    if wanted.mode in {ThumbnailMode.BARE, ThumbnailMode.TEMPLATE} and wanted.time is None:
-        return "The thumbnail has no time: say of which moment."
-    return None
 
 
 def _size(store: Store, event: Event, segment: Segment) -> int:

@@ -1,7 +1,8 @@
 """All that a cutter says to the database about events; the statements are in `cutter.statements`."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -11,6 +12,7 @@ import structlog
 
 from common import db
 from common.events import Event, Spooled, State, event_of
+from common.limits import Limits
 from common.waits import backoff
 from cutter import statements
 
@@ -18,6 +20,9 @@ log = structlog.get_logger()
 
 # A sentence for operators, whatever a library has put into it.
 _LONGEST_ERROR = 1000
+
+# Of a node that alone may cut an event, for format() of PostgreSQL.
+_NOT_SEEN = "No cutter of the name %s runs."
 
 
 class ClaimLostError(Exception):
@@ -172,9 +177,15 @@ class Rows:
         """Give the names of the files in our spool to which rows refer."""
         return {row["name"] for row in await self._fetch(statements.SPOOL_NAMES, self.folder)}
 
-    async def announce(self, locations: Sequence[str], alive: timedelta) -> bool:
-        """Say that this cutter lives; tells whether no other one was seen within `alive`."""
-        rows = await self._fetch(statements.ANNOUNCE, self.node, self.folder, locations, alive)
+    async def announce(self, locations: Mapping[str, Limits], alive: timedelta) -> bool:
+        """Say that this cutter lives, and what its locations take; tells whether no other was seen within `alive`.
+
+        Also lets operators see which events wait for nodes of which none was.
+        """
+        limits = json.dumps({name: each.to_json() for name, each in locations.items()})
+        rows = await self._fetch(statements.ANNOUNCE, self.node, self.folder, sorted(locations), alive, limits)
+        if rows[0]["first"]:
+            await self._fetch(statements.UNREACHED, alive, _NOT_SEEN)
         return bool(rows[0]["alone"])
 
     async def leave(self) -> None:

@@ -1,7 +1,8 @@
 """The statements that a cutter makes about events, each with what it promises; `cutter.rows` runs them.
 
 Who has claimed an event has its token; all that is written of it then is written only where the row still has that
-token, so that whoever has lost a claim can change nothing any more. Every change is one statement.
+token, so that whoever has lost a claim can change nothing any more. Every change is one statement. That a video is not
+out the database believes only of whoever gives up the claim in the same statement.
 """
 
 from common.events import COLUMNS
@@ -65,8 +66,7 @@ SOMETHING_WAITS = f"""
 # Takes an event ($2) that was examined at revision $3 for this node, for as long as $4 from now.
 CLAIM = f"""
     UPDATE events SET state = 'CLAIMED', uploader = $1, claim_token = gen_random_uuid(),
-        lease_until = now() + $4::interval, attempts = attempts + 1, progress = 0, next_try = NULL,
-        lacking = lacking - $1
+        lease_until = now() + $4::interval, attempts = attempts + 1, progress = 0, next_try = NULL, lacking = '{{}}'
     WHERE id = (
         SELECT id FROM events WHERE id = $2 AND revision = $3 AND state = 'EDITED' AND {_IS_DUE} FOR UPDATE SKIP LOCKED)
     RETURNING {_EVENT}, {_SAID} AS said, claim_token
@@ -152,7 +152,7 @@ MODIFIED = f"""
 
 # Another try may cure it, after $4; $5: whether this try counts, $6: whether the upload begins anew.
 GIVE_BACK = """
-    UPDATE events SET state = 'EDITED', error = $3, next_try = now() + $4::interval,
+    UPDATE events SET state = 'EDITED', claim_token = NULL, error = $3, next_try = now() + $4::interval,
         attempts = greatest(0, attempts - CASE WHEN $5 THEN 0 ELSE 1 END),
         upload_session = CASE WHEN $6 THEN NULL ELSE upload_session END
     WHERE id = $1 AND claim_token = $2 AND state IN ('CLAIMED', 'FINALIZING') RETURNING id
@@ -160,7 +160,7 @@ GIVE_BACK = """
 
 # Only an operator can cure it.
 REFUSE = """
-    UPDATE events SET state = 'UNEDITED', error = $3
+    UPDATE events SET state = 'UNEDITED', claim_token = NULL, error = $3
     WHERE id = $1 AND claim_token = $2 AND state IN ('CLAIMED', 'FINALIZING', 'TRANSCODING') RETURNING id
 """
 
@@ -218,10 +218,30 @@ SPOOL_NAMES = """
     SELECT spool ->> 'name' AS name FROM events WHERE spool IS NOT NULL AND spool ->> 'folder' = $1
 """
 
+# What may be cut only by nodes of which none lives (was seen within $1) says so of each of them ($2, a format); and no
+# longer, as soon as one does. The first of the cutters by their names says it for all.
+UNREACHED = """
+    UPDATE events SET lacking = said.now_lacking
+    FROM (
+        SELECT id, coalesce(
+                (SELECT jsonb_object_agg(key, value) FROM jsonb_each_text(lacking)
+                WHERE value <> format($2::text, key)), '{}') ||
+            CASE WHEN EXISTS (
+                SELECT FROM cutters WHERE name = ANY (uploader_allowlist) AND last_seen > now() - $1::interval)
+            THEN '{}'
+            ELSE (SELECT jsonb_object_agg(node, format($2::text, node)) FROM unnest(uploader_allowlist) AS node)
+            END AS now_lacking
+        FROM events WHERE state = 'EDITED' AND uploader_allowlist IS NOT NULL) AS said
+    WHERE events.id = said.id AND state = 'EDITED' AND lacking <> said.now_lacking
+    RETURNING events.id
+"""
+
 ANNOUNCE = """
-    INSERT INTO cutters (name, folder, locations, last_seen) VALUES ($1, $2, $3, now())
-    ON CONFLICT (name) DO UPDATE SET folder = excluded.folder, locations = excluded.locations, last_seen = now()
-    RETURNING NOT EXISTS (SELECT FROM cutters WHERE name <> $1 AND last_seen > now() - $4::interval) AS alone
+    INSERT INTO cutters (name, folder, locations, limits, last_seen) VALUES ($1, $2, $3, $5::jsonb, now())
+    ON CONFLICT (name) DO UPDATE SET folder = excluded.folder, locations = excluded.locations, limits = excluded.limits,
+        last_seen = now()
+    RETURNING NOT EXISTS (SELECT FROM cutters WHERE name <> $1 AND last_seen > now() - $4::interval) AS alone,
+        NOT EXISTS (SELECT FROM cutters WHERE name < $1 AND last_seen > now() - $4::interval) AS first
 """
 LEAVE = "UPDATE cutters SET last_seen = NULL WHERE name = $1 AND folder = $2 RETURNING name"
 NAMESAKE = "SELECT folder FROM cutters WHERE name = $1 AND folder <> $2 AND last_seen > now() - $3::interval"

@@ -5,7 +5,7 @@ from datetime import datetime
 from common.clips import NoPictureError
 from common.events import Event, ThumbnailMode
 from common.frames import draw_frame, plan_frame
-from common.thumbnails import BadImageError, Box, Template, check_template, compose
+from common.thumbnails import BadImageError, Box, Template, check_picture, check_template, compose
 from common.waits import in_thread
 from cutter.make import Workshop
 from cutter.outcomes import NotNowError, RefusedError
@@ -21,7 +21,7 @@ async def thumbnail(rows: Rows, shop: Workshop, event: Event) -> bytes | None:
     if wanted.mode is ThumbnailMode.NONE:
         return None
     if wanted.mode is ThumbnailMode.CUSTOM:
-        return await rows.thumbnail_image(event)
+        return await _custom(rows, event)
     template = await _template(rows, wanted.template or "") if wanted.mode is ThumbnailMode.TEMPLATE else None
     if wanted.time is None:
         raise RefusedError("The thumbnail has no time: say of which moment.")
@@ -31,6 +31,15 @@ async def thumbnail(rows: Rows, shop: Workshop, event: Event) -> bytes | None:
         return await in_thread(compose, frame, template, crop, position if template else None)
     except BadImageError as error:
         raise RefusedError(f"The thumbnail cannot be made. {error}") from error
+
+
+async def _custom(rows: Rows, event: Event) -> bytes:
+    image = await rows.thumbnail_image(event)
+    try:
+        await in_thread(check_picture, image or b"")
+    except BadImageError as error:
+        raise RefusedError(f"The thumbnail cannot be used. {error} Choose another image.") from error
+    return image or b""
 
 
 async def _template(rows: Rows, name: str) -> Template:

@@ -21,10 +21,9 @@ from typing import Any, Final
 from uuid import UUID
 
 import aiohttp
-import asyncpg
 import structlog
 
-from common import metrics
+from common import db, metrics
 from common.db import Pool, cancellable
 from common.waits import backoff
 
@@ -57,14 +56,6 @@ _GRACE_SECONDS: Final = 1.0
 
 # A client that is to come later, and servers that are not well; all else below 500 is about what was sent.
 _AWAY_STATUSES: Final = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
-
-_DATABASE_AWAY: Final = (
-    OSError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.OperatorInterventionError,  # it stops, starts, or an administrator has ended our connection
-    asyncpg.TooManyConnectionsError,
-)
 
 _DELIVERIES = metrics.counter("webhook_deliveries", "Notifications that were sent, by how it ended.", "outcome")
 _SECONDS = metrics.seconds("webhook_delivery", "Time for a receiver to answer.")
@@ -166,7 +157,7 @@ async def deliver_forever(
             try:
                 hooks = await _claim(pool, _MOST_WEBHOOKS - len(telling))
                 failures = 0
-            except _DATABASE_AWAY as error:
+            except db.AWAY as error:
                 failures += 1
                 seconds = backoff(failures, first=min(poll_seconds, _FIRST_PAUSE_SECONDS), most=60.0)
                 log.warning("webhooks_wait_for_database", reason=str(error) or type(error).__name__)
@@ -208,7 +199,7 @@ async def _tell(
     try:
         await _tell_in_turn(pool, session, hook, stop, pauses)
         await _execute(pool, _RELEASE, hook.name, hook.claim)
-    except _DATABASE_AWAY as error:
+    except db.AWAY as error:
         # its lease will lapse; what has arrived and could not be written down is sent again
         log.warning("webhooks_wait_for_database", webhook=hook.name, reason=str(error) or type(error).__name__)
 
@@ -275,7 +266,7 @@ async def send(session: aiohttp.ClientSession, url: str, secret: str, number: in
                 return _judge(response)
     except TimeoutError:
         return Answer(Outcome.AWAY, f"It did not answer within {_ANSWER.total:g} seconds.")
-    except aiohttp.InvalidURL:
+    except (aiohttp.InvalidURL, UnicodeError):  # the latter of a host name that cannot be one
         return Answer(Outcome.AWAY, "Its URL cannot be used; remove the webhook and add it anew.")
     except aiohttp.ClientConnectorError as error:
         return Answer(Outcome.AWAY, f"There is no connection to it ({error.os_error.strerror or 'it is not known'}).")

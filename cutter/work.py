@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias
 
 import structlog
@@ -38,6 +38,9 @@ _QUEUE_WAIT = seconds("event_queue_wait", "From when an event could be claimed t
 
 # How long the last statements of a cutter that is told to stop may take.
 _LAST_WORDS_SECONDS: Final = 2.0
+
+# Not of this node alone: another one may have room, and then nothing is wrong.
+_NO_ROOM: Final = "It waits for room in a spool: what lies there waits for its delivery."
 
 # Events that cannot be cut here; of more of them those are forgotten that it is time to look at again.
 _REMEMBERED: Final = 20_000
@@ -229,6 +232,7 @@ class Cutter:
                 self._shop.spool.promise(event.id, decision.size)
                 return True
             log.warning("spool_full", id=event.id, needed_bytes=decision.size, room_bytes=room)
+            await self._rows.remark(event, _NO_ROOM)
             self._pass_over(event, 4)
             return False
         if isinstance(decision, Refuse):
@@ -258,7 +262,8 @@ class Cutter:
             return StandBack(f"The store cannot be read: {error.strerror or error}.")
         if isinstance(found, Refuse):
             return found
-        return decide(event, found, timedelta(seconds=candidate.waited), alone=self._alone)
+        waited = timedelta(seconds=candidate.waited)
+        return decide(event, found, waited, alone=self._alone, now=datetime.now(UTC))
 
     def _pass_over(self, event: Event, polls: int | None) -> None:
         """Look at an event again after so many polls; None: after ever longer times."""
@@ -433,7 +438,8 @@ class Cutter:
 
     async def announce(self) -> None:
         """Say that this cutter lives. Raises one of `db.AWAY`."""
-        self._alone = await self._rows.announce(sorted(self._gates), self._terms.alive)
+        limits = {name: gate.location.settings.limits for name, gate in self._gates.items()}
+        self._alone = await self._rows.announce(limits, self._terms.alive)
 
     async def sweep(self) -> None:
         """Remove the files to which no row refers any more. Raises one of `db.AWAY`, and OSError."""

@@ -10,6 +10,7 @@ from typing import TypeVar
 import click
 
 from common.db import Connection, Pool
+from respool import event_locations as locations
 from respool import event_rows as rows
 from respool.arguments import Recording, RecordingType
 from respool.database import act_as, actor_name, actor_option, database_options, json_option, look, with_database
@@ -48,7 +49,7 @@ def cli() -> None:
 
 @cli.command("add")
 @click.argument("recording", metavar="[C/Q]", type=RecordingType(), required=False)
-@with_options(NOTE, *CUT, location_field("local"), *PUBLISHED)
+@with_options(NOTE, *CUT, location_field("Without it, local, or the only one that there is."), *PUBLISHED)
 @click.option("--id", "event", type=TextType(), help="Its id, for scripts; without it, a random one.")
 @ready_option
 @actor_option
@@ -73,7 +74,16 @@ def add(
     values = columns(ctx) | {"editor": name} | ({} if event is None else {"id": event})
     if recording is not None:
         values |= {"channel": recording.channel, "quality": recording.quality}
-    click.echo(_act(database, data, name, lambda connection: rows.add(connection, values, ready=ready)))
+
+    async def make(connection: Connection) -> tuple[str, str | None]:
+        if "upload_location" in values:
+            await locations.check_location(connection, values["upload_location"])
+        elif (usual := await locations.usual_location(connection)) is not None:
+            values["upload_location"] = usual
+        made = await rows.add(connection, values, ready=ready)
+        return made, await locations.doubts(connection, made)
+
+    _say(*_act(database, data, name, make))
 
 
 @cli.command("edit")
@@ -109,16 +119,18 @@ def edit(
         raise click.UsageError("A --link is an http or https URL, of a video that no cutter is to make.")
     name = actor_name(actor)
 
-    async def change(connection: Connection) -> str:
+    async def change(connection: Connection) -> tuple[str, str | None]:
         found = await rows.resolve(connection, event)
+        if isinstance(values.get("upload_location"), str):
+            await locations.check_location(connection, values["upload_location"])
         state = await rows.replace(connection, found) if replace else ""
         if link is not None:
             state = await rows.publish(connection, found, values | {"editor": name, "video_link": link})
         elif values or ready:
             state = await rows.edit(connection, found, values | {"editor": name}, ready=ready)
-        return f"{found} is {state}."
+        return f"{found} is {state}.", None if link is not None else await locations.doubts(connection, found)
 
-    click.echo(_act(database, data, name, change))
+    _say(*_act(database, data, name, change))
 
 
 @cli.command("cancel")
@@ -164,11 +176,12 @@ def modify(
         raise click.UsageError("Say what is to change, such as --title TEXT.")
     name = actor_name(actor)
 
-    async def change(connection: Connection) -> str:
+    async def change(connection: Connection) -> tuple[str, str | None]:
         found = await rows.resolve(connection, event)
-        return f"{found} is {await rows.modify(connection, found, values | {'editor': name})}."
+        state = await rows.modify(connection, found, values | {"editor": name})
+        return f"{found} is {state}.", await locations.doubts(connection, found)
 
-    click.echo(_act(database, data, name, change))
+    _say(*_act(database, data, name, change))
 
 
 @cli.command("show")
@@ -279,6 +292,12 @@ async def _each(
     """Do the same to each of the events, all of it or nothing, and say what they are then."""
     found = [await rows.resolve(connection, event) for event in events]
     return "\n".join([f"{event} is {await verb(connection, event)}." for event in found])
+
+
+def _say(done: str, doubt: str | None) -> None:
+    click.echo(done)
+    if doubt is not None:
+        click.echo(f"Warning: {doubt}", err=True)
 
 
 def _act(database: str | None, data: Path, actor: str, work: Callable[[Connection], Awaitable[T]]) -> T:

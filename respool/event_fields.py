@@ -195,15 +195,13 @@ CUT: Final = (
 RECORDING: Final = field("recording", "--recording", metavar="C/Q", type=RecordingType(), help="What it is cut from.")
 
 
-def location_field(default: str | None = None) -> Callable[[Command], Command]:
-    """Make `--location`."""
+def location_field(otherwise: str = "") -> Callable[[Command], Command]:
+    """Make `--location`, whose help ends with what is meant without it."""
     return field(
         "upload_location",
         "--location",
         type=TextType(),
-        default=default,
-        show_default=default is not None,
-        help="The upload location to which the video goes, as the cutters know it.",
+        help=f"The upload location to which the video goes, as the cutters know it. {otherwise}".strip(),
     )
 
 

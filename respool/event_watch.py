@@ -6,13 +6,12 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 
-import asyncpg
 import click
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from common.db import Connection, Pool
+from common.db import AWAY, Connection, Pool
 from common.waits import backoff, pause
 from respool.database import look
 from respool.event_rows import Row, latest_change, resolve, watched
@@ -20,8 +19,6 @@ from respool.event_table import line, plain, table
 
 # Progress is not told, only looked for; and a change of which we do not hear is seen as soon.
 _EVERY_SECONDS = 1.0
-
-_AWAY = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.CannotConnectNowError, OSError)
 
 Show = Callable[[Sequence[Row], str | None], None]
 """Shows events, and why they may be old."""
@@ -58,7 +55,7 @@ async def watch(pool: Pool, names: Sequence[str], show: Show, *, until_done: boo
                             return sorted({*events} - {row["id"] for row in rows if row["state"] == "DONE"})
                     await pause(heard, _EVERY_SECONDS)
                     heard.clear()
-        except _AWAY as error:
+        except AWAY as error:
             failures += 1
             show(rows, str(error) or type(error).__name__)
             await asyncio.sleep(backoff(failures, first=0.5, most=5.0))

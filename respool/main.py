@@ -51,7 +51,8 @@ class _Commands(click.Group):
 def cli() -> None:
     """Record live HLS streams, replay any moment of them while they run, and cut videos out of them.
 
-    Every option has a RESPOOL_* environment variable; the help of each command names it.
+    What is set of a command has a RESPOOL_* environment variable, which its help names; what is said of a single
+    event or webhook has none.
     """
     from common import logs
 

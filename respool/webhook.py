@@ -4,6 +4,7 @@ import json
 import secrets
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import click
 
@@ -12,6 +13,7 @@ from common.errors import UserError
 from respool.database import database_options, json_option, look, with_database
 from respool.event_fields import TextType
 from respool.event_rows import STATES
+from respool.refusals import SENTENCES
 
 # 256 bits, as long as the signature.
 _SECRET_BYTES: Final = 32
@@ -49,6 +51,7 @@ def add(*, name: str, url: str, states: tuple[str, ...], database: str | None, d
 
     Prints the secret that signs them, which is not shown again.
     """
+    _check(url)
     secret = secrets.token_urlsafe(_SECRET_BYTES)
 
     async def insert(connection: Connection) -> None:
@@ -62,6 +65,17 @@ def add(*, name: str, url: str, states: tuple[str, ...], database: str | None, d
 
     with_database(database, data, lambda pool: transaction(pool, insert))
     click.echo(secret)
+
+
+def _check(url: str) -> None:
+    """Return if something may answer at the URL. Raises click.ClickException; what the database sees is left to it."""
+    try:
+        parts = urlsplit(url)
+        sound = parts.port != 0 and len((parts.hostname or "").encode("idna")) > 0
+    except ValueError:  # UnicodeError, of a host name that cannot be one, too
+        sound = False
+    if not sound or any(each.isspace() or not each.isprintable() for each in url):
+        raise click.ClickException(SENTENCES["webhooks_url_is_http"])
 
 
 @cli.command("list")

@@ -21,7 +21,7 @@ POSSIBLE = {
     "UNEDITED": {"EDITED", "DONE"},
     "EDITED": {"UNEDITED", "CLAIMED"},
     "CLAIMED": {"UNEDITED", "EDITED", "FINALIZING"},
-    "FINALIZING": {"EDITED", "TRANSCODING", "DONE"},
+    "FINALIZING": {"TRANSCODING", "DONE"},
     "TRANSCODING": {"DONE"},
     "DONE": {"MODIFIED", "UNEDITED"},
     "MODIFIED": {"DONE"},
@@ -37,6 +37,8 @@ EDIT: dict[str, object] = {
 # What a row of any state must or may hold.
 WHOLE = {**EDIT, "uploader": "node", "video_link": "https://host/v", "upload_time": "2026-03-01T11:00:00Z"}
 
+TOKEN = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
+TWO = '"(2026-03-01T10:00:00Z,2026-03-01T10:00:30Z)","(2026-03-01T11:00:00Z,2026-03-01T11:00:30Z)"'
 BOXES = "events_thumbnail_boxes_have_four_numbers"
 
 Connection = db.Connection
@@ -96,12 +98,91 @@ async def test_state_changes_as_the_diagram_has_it_and_not_otherwise(sql: Connec
         assert (await one(sql))["state"] == before
 
 
-@pytest.mark.parametrize("state", ["FINALIZING", "TRANSCODING"])
-async def test_what_is_nearly_out_goes_back_with_an_error_only(sql: Connection, state: str) -> None:
-    """What the location refuses for good goes back to operators with the reason."""
-    await insert(sql, state=state, **WHOLE)
-    await sql.execute("UPDATE events SET state = 'UNEDITED', error = 'The location refuses it.'")
-    assert (await one(sql))["uploader"] is None
+NEARLY_OUT = [("FINALIZING", "UNEDITED"), ("FINALIZING", "EDITED"), ("TRANSCODING", "UNEDITED")]
+
+
+@pytest.mark.parametrize(("state", "after"), NEARLY_OUT)
+async def test_what_is_nearly_out_goes_back_by_its_cutter_alone(sql: Connection, state: str, after: str) -> None:
+    """That a video is not out is said by whoever gives up the claim with it, and not by an old error."""
+    await insert(sql, state=state, error="It cannot be told now.", claim_token=TOKEN, lease_until="infinity", **WHOLE)
+    for error in ("It cannot be told now.", None):
+        async with refused(sql, "events_are_not_cancelled_when_nearly_out"):
+            await sql.execute("UPDATE events SET state = $1, error = $2, quality = '720p'", after, error)
+    await sql.execute("UPDATE events SET state = $1, claim_token = NULL", after)
+    row = await one(sql)
+    assert (row["uploader"], row["video_link"]) == (None, None if state == "TRANSCODING" else "https://host/v")
+
+
+@pytest.mark.parametrize(("state", "after"), NEARLY_OUT)
+async def test_operator_who_has_looked_can_take_back_what_nobody_sees_to(
+    sql: Connection, state: str, after: str
+) -> None:
+    """A location that is gone for good keeps no event: an operator says in a new error that the video is not out."""
+    await insert(sql, state=state, error="It cannot be told now.", **WHOLE)
+    async with refused(sql, "events_are_not_cancelled_when_nearly_out"):
+        await sql.execute("UPDATE events SET state = $1, claim_token = NULL", after)
+    await sql.execute("UPDATE events SET state = $1, error = 'I have looked: it is not there.'", after)
+
+
+async def test_video_of_which_nothing_could_be_made_is_forgotten(sql: Connection) -> None:
+    """A video that its location could not process leaves no link and no time to the next one."""
+    await insert(sql, state="TRANSCODING", video_id="v", made_as="smart", **WHOLE)
+    await sql.execute("UPDATE events SET state = 'UNEDITED', error = 'Processing failed.'")
+    row = await one(sql)
+    assert [row[name] for name in ("video_id", "video_link", "upload_time", "made_as")] == [None] * 4
+
+
+@pytest.mark.parametrize(
+    ("constraint", "values"),
+    [
+        ("events_ranges_are_sound", {"ranges": '{{"(2026-03-01T10:00:00Z,2026-03-01T10:00:30Z)"}}'}),
+        ("events_ranges_are_sound", {"ranges": '[0:0]={"(2026-03-01T10:00:00Z,2026-03-01T10:00:30Z)"}'}),
+        ("events_ranges_are_sound", {"ranges": '{"(2026-03-01T10:00:00Z,20026-03-01T10:00:00Z)"}'}),
+        ("events_ranges_are_sound", {"ranges": '{"(0044-03-15 BC,2026-03-01T10:00:00Z)"}'}),
+        ("events_transitions_fit", {"ranges": f"{{{TWO}}}", "transitions": '{{"(fade,1)"}}'}),
+        ("events_times_can_be_told", {"edit_time": "-infinity"}),
+        ("events_times_can_be_told", {"edit_time": "20026-03-01"}),
+        ("events_times_can_be_told", {"thumbnail_time": "infinity"}),
+        ("events_times_can_be_told", {"upload_time": "infinity"}),
+        ("events_times_can_be_told", {"next_try": "20026-03-01"}),
+        ("events_lists_are_plain", {"tags": "{}", "uploader_allowlist": "[2:2]={node}"}),
+        ("events_notes_of_cutters_are_objects", {"spool": "[]"}),
+        ("events_notes_of_cutters_are_objects", {"spool": '{"bytes": "many"}'}),
+        ("events_notes_of_cutters_are_objects", {"lacking": "null"}),
+        ("events_notes_of_cutters_are_objects", {"upload_session": '"x"'}),
+    ],
+)
+async def test_no_row_is_taken_that_keeps_others_from_being_read(
+    sql: Connection, constraint: str, values: dict[str, str]
+) -> None:
+    """What PostgreSQL can hold and no program can read is refused: one such row would stop every cutter."""
+    async with refused(sql, constraint):
+        await insert(sql, **{**EDIT, "state": "EDITED", **values})
+
+
+async def test_event_keeps_its_id(sql: Connection) -> None:
+    """An id stands for the history and for the video, so that it never changes."""
+    await insert(sql, **EDIT)
+    async with refused(sql, "events_keep_their_ids"):
+        await sql.execute("UPDATE events SET id = 'two'")
+
+
+async def test_empty_list_of_nodes_is_none(sql: Connection) -> None:
+    """A list of no nodes means any node, and not an event that nobody may ever cut."""
+    await insert(sql, uploader_allowlist="{}", **EDIT)
+    assert (await one(sql))["uploader_allowlist"] is None
+    await sql.execute("UPDATE events SET uploader_allowlist = '{node}'")
+    await sql.execute("UPDATE events SET uploader_allowlist = '{}'")
+    assert (await one(sql))["uploader_allowlist"] is None
+
+
+@pytest.mark.parametrize("state", ["EDITED", "CLAIMED"])
+async def test_what_has_failed_does_not_count_for_another_cut(sql: Connection, state: str) -> None:
+    """New ranges begin with no attempts and no error, and need not wait."""
+    await insert(sql, state=state, error="It broke.", attempts=4, next_try="2030-01-01Z", **WHOLE)
+    await sql.execute("UPDATE events SET state = 'EDITED', quality = '720p'")
+    row = await one(sql)
+    assert (row["error"], row["attempts"], row["next_try"]) == (None, 0, None)
 
 
 @pytest.mark.parametrize("field", EDIT)
@@ -202,7 +283,7 @@ async def test_whole_thumbnails_are_taken(sql: Connection) -> None:
 
 async def test_what_is_being_cut_is_not_edited(sql: Connection) -> None:
     """The ranges of a claimed event change only by taking it away from its cutter, who then can write no more."""
-    await insert(sql, state="CLAIMED", claim_token="6ba7b810-9dad-11d1-80b4-00c04fd430c8", **WHOLE)
+    await insert(sql, state="CLAIMED", claim_token=TOKEN, **WHOLE)
     async with refused(sql, "events_are_not_edited_under_way"):
         await sql.execute("UPDATE events SET quality = '720p'")
     await sql.execute("UPDATE events SET state = 'EDITED', quality = '720p'")

@@ -15,6 +15,7 @@ from typing import Protocol, Self, TypeAlias
 
 from common.cuts import CutType
 from common.encoding import EncodingSettings
+from common.limits import Limits
 
 JSON: TypeAlias = "dict[str, JSON] | list[JSON] | str | int | float | bool | None"
 
@@ -51,25 +52,29 @@ class Video:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """A video that a location has: its name there, where it is seen, and whether the location still works on it."""
+    """A video that a location has: its name there, where it is seen, and whether the location still works on it.
+
+    `told`: it knows all that is said of the video; else `modify` is to be called when it is out.
+    """
 
     video_id: str
     link: str
     processing: bool = False
+    told: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What any location says of its videos: how they are cut, how long and large they may be, how many go at once.
+    """What any location says of its videos: how they are cut, how large they may be, how many go at once.
 
     `cut` is the type where the event names none; `encoding` holds the container for all types that have a choice, and
-    how a `full` cut is encoded. None: no limit of its own.
+    how a `full` cut is encoded. `limits` are those that an event can be held to before it is cut; None: none.
     """
 
     cut: CutType = CutType.SMART
     encoding: EncodingSettings = field(default_factory=EncodingSettings)
     most_bytes: int | None = None
-    most_duration: timedelta | None = None
+    limits: Limits = field(default_factory=Limits)
     at_once: int = 1
 
 

@@ -4,7 +4,6 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +11,7 @@ from typing import Any, Final
 from common.cuts import CutType
 from common.encoding import AudioCodec, Codec, Container, EncodingError, EncodingSettings
 from common.errors import UserError
+from common.limits import Limits
 from cutter.locations import Location, Settings
 from cutter.locations.keys import Place, flag, key, key_names, one_line, one_of, read_table, whole
 
@@ -119,5 +119,4 @@ def _encoding(table: Mapping[str, object], place: Place) -> EncodingSettings:
 
 
 def _settings(common: Common, encoding: EncodingSettings) -> Settings:
-    longest = None if common.most_seconds is None else timedelta(seconds=common.most_seconds)
-    return Settings(common.cut, encoding, common.most_bytes, longest, common.at_once)
+    return Settings(common.cut, encoding, common.most_bytes, Limits(seconds=common.most_seconds), common.at_once)

@@ -58,6 +58,9 @@ _NOT_ALLOWED: Final = {
     "authenticatedUserNotChannel",
 }  # fmt: skip
 
+# What stands in our configuration, and not on an event.
+_SET_UP_WRONGLY: Final = {"invalidCategoryId", "defaultLanguageNotSet"}
+
 # The limit of videos a day is of any 24 hours, and nobody tells when they began.
 _TOO_MANY_PAUSE: Final = timedelta(hours=1)
 
@@ -131,6 +134,10 @@ class GoogleApi:
             raise self.error(answer)
         return answer.read()
 
+    def is_forbidden(self, answer: Answer) -> bool:
+        """Tell whether what was asked is what this account may not do, apart from all limits."""
+        return _reason(answer)[0] == "forbidden"
+
     def error(self, answer: Answer) -> LocationError:
         """Make of an answer that is none what it means for a delivery."""
         reason, message = _reason(answer)
@@ -145,9 +152,17 @@ class GoogleApi:
             return LocationAwayError(f"{self.name} is asked too often.", retry_after=_told_pause(answer))
         if reason in _NOT_ALLOWED or answer.status == HTTPStatus.UNAUTHORIZED:
             return LocationAwayError(f"{self.name} does not let us in: {told}; check its credentials and its account.")
+        return self._verdict(reason, message)
+
+    def _verdict(self, reason: str, message: str) -> LocationError:
+        """Make an error of one that is about what was sent, if it is."""
+        if reason in _SET_UP_WRONGLY:
+            return LocationAwayError(
+                f"{self.name} is set up wrongly: {message} ({reason}); correct its table in the cutters' file."
+            )
         if not reason:  # whoever answers, it is no verdict on a video
             return LocationAwayError(f"{self.name} answers something that is not understood ({message}).")
-        return LocationRefusedError(f"{self.name} refuses this: {told}.")
+        return LocationRefusedError(f"{self.name} refuses this: {message} ({reason}).")
 
     async def _ask(
         self,

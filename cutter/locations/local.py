@@ -31,7 +31,7 @@ from cutter.locations import (
     Video,
 )
 from cutter.locations.keys import a_path, flag, key, name_template, web_address
-from cutter.locations.names import DEFAULT_TEMPLATE, candidates, companions, render
+from cutter.locations.names import DEFAULT_TEMPLATE, candidates, companions, settled
 from cutter.locations.sending import Forwards, damaged, sha256_of
 
 log = structlog.get_logger()
@@ -76,12 +76,12 @@ class Local:
 
     async def begin(self, video: Video) -> Session | None:
         """Settle the name: the title may change before the delivery is over."""
-        return {"name": render(self._keys.template, video)}
+        return settled(self._keys.template, video)
 
     async def deliver(self, video: Video, session: Session | None, *, keep: Keep, progress: Progress) -> Delivered:
         """Copy it; see Location."""
         if session is None:
-            session = {"name": render(self._keys.template, video)}
+            session = settled(self._keys.template, video)
             await keep(session)
         report = Forwards(video.size, progress)
         await in_thread(self._prepare)
@@ -93,7 +93,7 @@ class Local:
 
     async def find(self, video: Video, session: Session | None) -> Delivered | None:
         """Look for a file of the name and with the content; see Location."""
-        name = render(self._keys.template, video) if session is None else str(session["name"])
+        name = str(settled(self._keys.template, video, session)["name"])
         with self._said():
             await in_thread(self._check_there)
             for candidate in candidates(name, video.sha256):
@@ -208,6 +208,7 @@ class Local:
                     temp.replace(self._path(beside))
             finally:
                 temp.unlink(missing_ok=True)
+        _sync_folder(self._path(name).parent)
 
     @contextmanager
     def _said(self) -> Iterator[None]:
@@ -233,13 +234,16 @@ def _size(path: Path) -> int | None:
 
 
 def _open_locked(path: Path) -> BinaryIO:
-    file = path.open("xb")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        raise
-    return file
+    while True:
+        file = path.open("xb")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if os.fstat(file.fileno()).st_nlink:
+                return file
+        except OSError:
+            file.close()
+            raise
+        file.close()  # another cutter has found it before it was locked, and removed it
 
 
 def _remove_abandoned(temp: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Final
 
-from cutter.locations import JSON, Video
+from cutter.locations import JSON, Session, Video
 
 DEFAULT_TEMPLATE: Final = "{title} {event}-{revision}"
 
@@ -87,6 +87,11 @@ def render(template: str, video: Video) -> str:
     if len(name.encode()) > _NAME_BYTES:
         name = _fit(name.replace("/", " "), video)
     return name + video.path.suffix.lower()
+
+
+def settled(template: str, video: Video, session: Session | None = None) -> Session:
+    """Give the session that holds the name of a video: the one that there is, for its title may have changed since."""
+    return {"name": render(template, video)} if session is None else session
 
 
 def _fit(part: str, video: Video) -> str:

@@ -33,7 +33,7 @@ from cutter.locations import (
     Video,
 )
 from cutter.locations.keys import Place, Secret, flag, key, name_template, one_line, secret, web_address
-from cutter.locations.names import DEFAULT_TEMPLATE, candidates, companions, content_type, render
+from cutter.locations.names import DEFAULT_TEMPLATE, candidates, companions, content_type, settled
 from cutter.locations.sending import Forwards, check_spool, read_at
 
 if TYPE_CHECKING:
@@ -114,12 +114,12 @@ class S3:
 
     async def begin(self, video: Video) -> Session | None:
         """Settle the key: the title may change before the delivery is over."""
-        return {"name": render(self._keys.template, video)}
+        return settled(self._keys.template, video)
 
     async def deliver(self, video: Video, session: Session | None, *, keep: Keep, progress: Progress) -> Delivered:
         """Upload it; see Location."""
         if session is None:
-            session = {"name": render(self._keys.template, video)}
+            session = settled(self._keys.template, video)
             await keep(session)
         report = Forwards(video.size, progress)
         names = candidates(str(session["name"]), video.sha256)
@@ -136,7 +136,7 @@ class S3:
 
     async def find(self, video: Video, session: Session | None) -> Delivered | None:
         """Look for an object of the name and with the checksum; see Location."""
-        name = render(self._keys.template, video) if session is None else str(session["name"])
+        name = str(settled(self._keys.template, video, session)["name"])
         for candidate in candidates(name, video.sha256):
             if await self._held(candidate) == video.sha256:
                 return self._delivered(candidate)

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from common.limits import Limits
 from common.web import client_session
 from cutter.locations import (
     Delivered,
@@ -35,14 +36,15 @@ from cutter.locations.google_api import Credentials, GoogleApi, read_credentials
 from cutter.locations.keys import Secret, flag, key, one_line, secret, web_address, whole
 from cutter.locations.names import safe_event
 from cutter.locations.sending import Forwards, check_spool
-from cutter.locations.youtube_said import check_said, resource_of, small_enough, thumbnail_type, with_said
+from cutter.locations.youtube_said import resource_of, small_enough, thumbnail_type, with_said
 from cutter.locations.youtube_upload import Patience, Upload
 
 log = structlog.get_logger()
 
-# What YouTube takes at the most: 256 GB, 12 hours.
+# What YouTube takes at the most: 256 GB, 12 hours; and of texts as the resource "video" of its documentation says.
 _MOST_BYTES: Final = 256_000_000_000
-_MOST_DURATION: Final = timedelta(hours=12)
+_MOST_SECONDS: Final = 12 * 3600
+_TEXTS: Final = Limits(title_characters=100, description_bytes=5_000, tag_characters=500, forbidden="<>")
 
 # So long after its end may a video be missing in lists.
 _SETTLING: Final = timedelta(minutes=15)
@@ -95,7 +97,7 @@ class YouTube:
 
     async def begin(self, video: Video) -> Session | None:
         """Begin an upload: what is said of the video goes first, and an address for its content comes back."""
-        check_said(self.name, video)
+        self._check(video)
         answer = await self._api.request(
             "POST",
             f"{self._keys.address}/upload/youtube/v3/videos",
@@ -170,11 +172,12 @@ class YouTube:
             raise LocationRefusedError(
                 f"{self.name} does not show the video {delivered.video_id}: {state} ({why or 'no reason given'})."
             )
-        return bool(state == "processed" or work == "succeeded")
+        # "terminated": nothing is known any more of how it went, and nothing more happens
+        return bool(state == "processed" or work in {"succeeded", "terminated"})
 
     async def modify(self, delivered: Delivered, video: Video) -> None:
         """Change what is said of it, and leave all else of it as it is; see Location."""
-        check_said(self.name, video)
+        self._check(video)
         found = await self._video(delivered.video_id, "snippet,status")
         if found is None:
             raise LocationRefusedError(f"The video {delivered.video_id} is no more at {self.name}.")
@@ -189,6 +192,14 @@ class YouTube:
         if found is None:
             raise SessionLostError(f"{self.name} has begun an upload of a file that is no more.")
         return found
+
+    def _check(self, video: Video) -> None:
+        """Return if title, description and tags are taken. Raises LocationRefusedError, which says what to change."""
+        wrong = self.settings.limits.wrong_with(
+            self.name, title=video.title, description=video.description, tags=video.tags
+        )
+        if wrong is not None:
+            raise LocationRefusedError(wrong)
 
     def _url(self, collection: str) -> str:
         return f"{self._keys.address}/youtube/v3/{collection}"
@@ -209,11 +220,14 @@ class YouTube:
         video_id = str(resource.get("id", ""))
         if not _VIDEO_ID.fullmatch(video_id):
             raise LocationAwayError(f"{self.name} has taken the video and not said its id.")
+        told = True
         try:
             await self._set_thumbnail(video_id, video)
         except LocationError as error:  # the video is out, whatever becomes of its picture
             log.warning("thumbnail_not_set", location=self.name, video=video_id, reason=str(error))
-        return Delivered(video_id, f"https://youtu.be/{video_id}", processing=self._keys.wait_for_processing)
+            told = False
+        link = f"https://youtu.be/{video_id}"
+        return Delivered(video_id, link, processing=self._keys.wait_for_processing, told=told)
 
     async def _set_thumbnail(self, video_id: str, video: Video) -> None:
         if video.thumbnail is None:
@@ -221,7 +235,13 @@ class YouTube:
         image = await small_enough(video.thumbnail)
         url = f"{self._keys.address}/upload/youtube/v3/thumbnails/set"
         headers = {"Content-Type": thumbnail_type(image)}
-        await self._api.call("POST", url, params={"videoId": video_id}, body=image, headers=headers)
+        answer = await self._api.request("POST", url, params={"videoId": video_id}, body=image, headers=headers)
+        if self._api.is_forbidden(answer):  # of pictures alone: videos are taken from a channel without this right
+            raise LocationRefusedError(
+                f"{self.name} lets us set no thumbnail of {video_id}: look whether its channel is verified."
+            )
+        if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
+            raise self._api.error(answer)
 
     async def _video(self, video_id: str, part: str) -> dict[str, Any] | None:
         found = await self._api.call("GET", self._url("videos"), params={"part": part, "id": video_id})
@@ -282,6 +302,6 @@ def make(name: str, settings: Settings, keys: Keys, patience: Patience | None = 
     limits = replace(
         settings,
         most_bytes=min(settings.most_bytes or _MOST_BYTES, _MOST_BYTES),
-        most_duration=min(settings.most_duration or _MOST_DURATION, _MOST_DURATION),
+        limits=replace(_TEXTS, seconds=min(settings.limits.seconds or _MOST_SECONDS, _MOST_SECONDS)),
     )
     return YouTube(name, limits, keys, read_credentials(keys.credentials, name), patience or Patience())

@@ -1,4 +1,4 @@
-"""What is said of a video, in YouTube's form and within its limits.
+"""What is said of a video, in YouTube's form.
 
 Source: the resource "video" of Google's documentation of the YouTube Data API, and its errors.
 """
@@ -10,10 +10,6 @@ from PIL import Image
 
 from common.waits import in_thread
 from cutter.locations import JSON, LocationRefusedError, Video
-
-_MOST_TITLE: Final = 100  # characters
-_MOST_DESCRIPTION: Final = 5_000  # bytes
-_MOST_TAGS: Final = 500  # characters, with what divides them
 
 _MOST_THUMBNAIL: Final = 2 << 20  # bytes
 _QUALITIES: Final = (92, 80, 60, 40)
@@ -27,28 +23,6 @@ _PARTS: Final = (
         ("privacyStatus",),
     ),
 )
-
-
-def check_said(name: str, video: Video) -> None:
-    """Return if YouTube takes title, description and tags. Raises LocationRefusedError, which says what to change."""
-    if len(video.title) > _MOST_TITLE:
-        raise LocationRefusedError(
-            f"The title has {len(video.title)} characters, and {name} takes {_MOST_TITLE}: make it shorter."
-        )
-    if (size := len(video.description.encode())) > _MOST_DESCRIPTION:
-        raise LocationRefusedError(
-            f"The description has {size} bytes, and {name} takes {_MOST_DESCRIPTION}: make it shorter."
-        )
-    if (size := tags_length(video.tags)) > _MOST_TAGS:
-        raise LocationRefusedError(f"The tags have {size} characters, and {name} takes {_MOST_TAGS}: take some away.")
-    for what, said in (("title", video.title), ("description", video.description), ("tags", "".join(video.tags))):
-        if "<" in said or ">" in said:
-            raise LocationRefusedError(f"{name} takes no < and > in the {what}: write it without them.")
-
-
-def tags_length(tags: tuple[str, ...]) -> int:
-    """Count characters of tags as YouTube does: commas between them count, and quotes around those with spaces."""
-    return sum(len(tag) + 2 * (" " in tag) for tag in tags) + max(0, len(tags) - 1)
 
 
 def resource_of(video: Video, category: int, language: str | None, *, kids: bool) -> dict[str, JSON]:
@@ -84,8 +58,13 @@ def with_said(found: dict[str, Any], ours: dict[str, JSON]) -> dict[str, JSON]:
 
 
 async def small_enough(image: bytes) -> bytes:
-    """Give a picture as it is, or as a JPEG that YouTube takes."""
-    return image if len(image) <= _MOST_THUMBNAIL else await in_thread(_as_jpeg, image)
+    """Give a picture as it is, or as a JPEG that YouTube takes. Raises LocationRefusedError if it is none."""
+    if len(image) <= _MOST_THUMBNAIL:
+        return image
+    try:
+        return await in_thread(_as_jpeg, image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise LocationRefusedError("The thumbnail is a damaged picture: choose another one.") from error
 
 
 def _as_jpeg(image: bytes) -> bytes:

@@ -113,6 +113,22 @@ async def test_upload_that_was_begun_is_gone_on_with_after_another_cut(house: Ho
     assert (len(house.place.videos), len(house.place.sessions)) == (1, 1)
 
 
+async def test_thumbnail_is_told_after_a_crash(house: House) -> None:
+    """What is found to be out is told its thumbnail, of which nobody knows whether it was set."""
+    house.place.faults = ["hang after"]
+    async with house.cutter():
+        await house.add(thumbnail_mode="BARE", thumbnail_time=house.recording.start + timedelta(seconds=1))
+        await house.place.reach("hangs").wait()
+    house.place.told.clear()
+    async with house.cutter():
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await house.place.reach("modify").wait()
+        await house.until(state="DONE")
+    (told,) = house.place.told.values()
+    assert told.thumbnail is not None
+    assert len(house.place.videos) == 1
+
+
 async def test_stop_in_the_middle_of_a_cut(house: House) -> None:
     """A cut that is stopped leaves its event EDITED, without a try and without a file."""
     begun = asyncio.Event()

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from common.errors import UserError
+from cutter import deliver
 from cutters import QUICK, House
 from db_proxy import proxied
 from fate import Fate
@@ -259,6 +260,7 @@ async def test_full_spool_stops_claiming(house: House, logged: LogEvents) -> Non
         await house.until("first", state="EDITED", error="The place is away.")
         await house.add("second", range=(0.5, 3.5))
         await logged.wait("spool_full", id="second") if not logged.of("spool_full") else None
+        await house.until("second", error="It waits for room in a spool: what lies there waits for its delivery.")
         assert await house.path("second") == ["EDITED"]
         house.place.away = False
         await house.until("second", state="DONE")
@@ -294,6 +296,19 @@ async def test_disk_that_fills_up_during_a_cut(house: House, monkeypatch: pytest
         row = await house.until(state="DONE")
         await house.until_empty()
     assert (len(house.place.videos), row["attempts"]) == (1, 3)
+
+
+async def test_location_may_read_a_video_to_tell_whether_it_is_there(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A question for which a long video must be read may take longer than any other."""
+    monkeypatch.setattr(deliver, "_ANSWER_SECONDS", 0.0)
+    monkeypatch.setattr(deliver, "_READ_BYTES_A_SECOND", 1.0)
+    house.place.faults = ["away after"]
+    async with house.cutter():
+        await house.add()
+        row = await house.until(state="DONE")
+    assert (row["attempts"], house.place.calls["find"]) == (1, 1)
 
 
 async def test_file_that_changed_in_the_spool_is_cut_again(house: House, logged: LogEvents) -> None:

@@ -343,8 +343,34 @@ async def test_database_that_goes_away_is_waited_for(pool: Pool, receiver: Recei
     assert [event for _, event, _ in receiver.got][-1] == "two"
 
 
+async def test_full_disk_of_the_database_is_waited_for(pool: Pool, receiver: Receiver) -> None:
+    """What cannot be written down for want of space is sent again when there is some."""
+    await pool.execute(
+        """
+        CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            RAISE EXCEPTION 'No space left on device' USING ERRCODE = 'disk_full';
+        END $$;
+        CREATE TRIGGER full_disk BEFORE DELETE ON notifications EXECUTE FUNCTION full_disk()
+        """
+    )
+    await events(pool, "one")
+    async with delivering(pool):
+        await receiver.has("one")
+        await pool.execute("DROP TRIGGER full_disk ON notifications")
+        await pool.execute("UPDATE webhook_turns SET lease_until = now()")  # which need not be waited for
+        await until(pool, EMPTY)
+
+
 @pytest.mark.parametrize(
-    "url", ["http://127.0.0.1:1/hook?token=hush", "http://[/hook?token=hush", "http://x:99999/?hush"]
+    "url",
+    [
+        "http://127.0.0.1:1/hook?token=hush",
+        "http://[/hook?token=hush",
+        "http://x:99999/?hush",
+        "http://a..b/?hush",
+        f"http://{'a' * 64}.example/?hush",
+    ],
 )
 async def test_nothing_secret_is_told(pool: Pool, url: str) -> None:
     """What is logged and kept of a receiver that cannot be reached has neither its token nor its secret."""

@@ -9,8 +9,9 @@ import pytest
 
 from common.cuts import CutType
 from common.encoding import Container, EncodingSettings
+from common.limits import Limits
 from cutter.locations import Settings
-from cutters import QUICK, House
+from cutters import PNG, QUICK, House
 from log_events import LogEvents
 from seen import read
 
@@ -63,6 +64,19 @@ async def test_events_are_made_in_order_of_priority(house: House) -> None:
     assert [event for event, _, _ in house.place.videos] == ["high", "first", "second", "low"]
 
 
+async def test_event_for_nodes_that_do_not_run_says_so(house: House) -> None:
+    """An event that only absent nodes may cut tells of them, until one of them is there."""
+    await house.add(uploader_allowlist=["ghost", "50%s"])
+    async with house.cutter():
+        row = await house.until_lacking("ghost")
+        assert row["lacking"] == {each: f"No cutter of the name {each} runs." for each in ("ghost", "50%s")}
+        async with house.cutter("ghost", spool_limit=1):
+            await house.until(lacking={})
+        async with house.cutter("ghost"):
+            row = await house.until(state="DONE")
+    assert (row["uploader"], row["lacking"]) == ("ghost", {})
+
+
 # What goes back to operators ------------------------------------------------------------------------------------------
 
 
@@ -74,6 +88,7 @@ async def test_events_are_made_in_order_of_priority(house: House) -> None:
         ({"range": (600.0, 660.0), "allow_holes": True}, "Nothing of it is recorded here."),
         ({"upload_location": "moon"}, "There is no upload location 'moon'; there are fake."),
         ({"channel": "../etc"}, "cannot be the name of something recorded"),
+        ({"thumbnail_mode": "CUSTOM", "thumbnail_image": b"no image"}, "The image is no PNG or JPEG"),
         ({"thumbnail_mode": "TEMPLATE", "thumbnail_time": None, "thumbnail_template": "x"}, "There is no template 'x'"),
     ],
 )
@@ -91,10 +106,16 @@ async def test_what_only_an_operator_can_cure_goes_back(house: House, columns: d
 
 async def test_limits_of_a_location_are_kept(house: House) -> None:
     """What is longer or larger than a location takes goes back."""
-    async with house.cutter(settings=Settings(CutType.ROUGH, most_duration=timedelta(seconds=2))):
+    async with house.cutter(settings=Settings(CutType.ROUGH, limits=Limits(seconds=2))):
         await house.add("long")
         row = await house.until("long", state="UNEDITED")
         assert "fake takes at most 0:00:02" in row["error"]
+        assert await house.path("long") == ["EDITED", "UNEDITED"]
+    async with house.cutter(settings=Settings(CutType.ROUGH, limits=Limits(title_characters=5))):
+        await house.add("said")
+        row = await house.until("said", state="UNEDITED")
+        assert row["error"] == "The title has 17 characters, and fake takes 5: make it shorter."
+        assert await house.path("said") == ["EDITED", "UNEDITED"]
     async with house.cutter(settings=Settings(CutType.ROUGH, most_bytes=1000)):
         await house.add("large")
         row = await house.until("large", state="UNEDITED")
@@ -239,13 +260,13 @@ async def test_thumbnail_is_sent_along(house: House) -> None:
     start = house.recording.start
     async with house.cutter():
         await house.add("bare", thumbnail_mode="BARE", thumbnail_time=start + timedelta(seconds=1))
-        await house.add("custom", thumbnail_mode="CUSTOM", thumbnail_image=b"an image")
+        await house.add("custom", thumbnail_mode="CUSTOM", thumbnail_image=PNG)
         await house.until("bare", state="DONE")
         await house.until("custom", state="DONE")
     bare, custom = house.place.told["0"].thumbnail, house.place.told["1"].thumbnail
     assert bare is not None
     assert bare.startswith(b"\x89PNG")
-    assert custom == b"an image"
+    assert custom == PNG
 
 
 async def test_one_line_tells_of_each_cut_and_each_delivery(house: House, logged: LogEvents) -> None:

@@ -23,7 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("dateutil",),
     ("segments",),
     ("coverage", "digests", "skew"),
-    ("encoding", "levels", "nal", "ticks", "transitions"),
+    ("encoding", "levels", "limits", "nal", "ticks", "transitions"),
     ("codec_strings",),
     ("av1", "avc", "facts", "picture_commands", "sound", "transport"),
     ("full_cut",),
@@ -77,7 +77,7 @@ PURE = {
     "dateutil", "segments", "coverage", "encoding", "levels", "nal", "codec_strings", "ticks", "transitions", "avc",
     "alignment", "facts", "full_cut", "picture_commands", "sound", "transport", "pes", "programme", "scan", "pieces",
     "cuts", "splice", "blend_commands", "blends", "crossfades", "sound_track", "av1", "samples", "skew", "events",
-    "digests", "lifetimes",
+    "digests", "lifetimes", "limits",
 }  # fmt: skip
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 

@@ -1,7 +1,6 @@
 """What the database says is needed, with a real PostgreSQL."""
 
 from datetime import UTC, datetime
-from pathlib import Path
 
 import asyncpg
 import pytest
@@ -63,9 +62,9 @@ async def test_keeps_are_needed(postgres_dsn: str) -> None:
     assert everything.first < at(0) < everything.last
 
 
-async def test_database_that_is_away_is_no_database_without_needs(postgres_dsn: str, tmp_path: Path) -> None:
+async def test_database_that_is_away_is_no_database_without_needs(postgres_dsn: str) -> None:
     """While the database does not answer nothing is said of what is needed; afterwards it is again."""
-    async with proxied(postgres_dsn, tmp_path / "way") as way:
+    async with proxied(postgres_dsn) as way:
         needs = Needs(way.dsn)
         way.cut()
         assert await needs.ask() is None

@@ -34,7 +34,7 @@ def sql(shared_postgres_dsn: str) -> Iterator[Sql]:
     with asyncio.Runner() as runner:
         connection = runner.run(asyncpg.connect(shared_postgres_dsn))
         yield lambda statement, *values: [dict(row) for row in runner.run(connection.fetch(statement, *values))]
-        runner.run(connection.execute("DELETE FROM events; DELETE FROM event_history"))
+        runner.run(connection.execute("DELETE FROM events; DELETE FROM event_history; DELETE FROM cutters"))
         runner.run(connection.close())
 
 
@@ -144,6 +144,48 @@ def test_ready_event_is_edited_at_once(run: Run) -> None:
     found = shown(run, "toss")
     assert (found["state"], found["upload_location"]) == ("EDITED", "local")
     assert "an event of that id already" in refused(run("add", *WHOLE, "--id", "toss"))
+
+
+def announce(sql: Sql, **limits: object) -> None:
+    """Let a cutter say which locations it has."""
+    sql(
+        "INSERT INTO cutters (name, folder, locations, limits, last_seen) VALUES ('c', 'f', $1, $2, now())",
+        list(limits),
+        json.dumps(limits),
+    )
+
+
+def test_location_is_one_that_the_cutters_know(run: Run, sql: Sql) -> None:
+    """A location that no cutter has announced is refused with those that there are; before any has, all are taken."""
+    said(run("add", "--id", "early", "--location", "anywhere"))
+    announce(sql, tube={}, disk={})
+    for arguments in (("add", *WHOLE), ("edit", "early")):
+        sentence = refused(run(*arguments, "--location", "tub"))
+        assert sentence == "There is no upload location 'tub': the cutters know disk, tube."
+    assert said(run("edit", "early", "--location", "tube")) == "early is UNEDITED."
+    said(run("edit", "early", "--clear", "location"))
+
+
+def test_location_that_is_not_named_is_the_usual_one(run: Run, sql: Sql) -> None:
+    """Without a name `local` is meant, or the only location there is; of several others one must be named."""
+    found = []
+    for others in ("local", "tube"), ("tube",), ("tube", "disk"):
+        announce(sql, **{each: {} for each in others})
+        found.append(shown(run, said(run("add", "--description", "x")))["upload_location"])
+        assert "a --location" in refused(run("add", *WHOLE, "--ready")) if found[-1] is None else True
+        sql("DELETE FROM cutters")
+    assert found == ["local", "tube", None]
+
+
+def test_what_a_location_will_not_take_is_said_early(run: Run, sql: Sql) -> None:
+    """Limits that cutters have announced are warned of where an event is written, which is done all the same."""
+    announce(sql, local={"title_characters": 7, "seconds": 20})
+    warned = run("add", *WHOLE, "--id", "toss")
+    assert (warned.exit_code, warned.stdout) == (0, "toss\n")
+    assert warned.stderr == "Warning: The title has 8 characters, and local takes 7: make it shorter.\n"
+    warned = run("edit", "toss", "--title", "Toss")
+    assert "The video is 0:00:30 long, and local takes at most 0:00:20" in warned.stderr
+    said(run("edit", "toss", "--range", "2026-03-01T10:00:00Z", "2026-03-01T10:00:20Z"))
 
 
 def test_edit_changes_only_what_is_said(run: Run, sql: Sql) -> None:

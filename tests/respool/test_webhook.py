@@ -72,6 +72,10 @@ def test_removed_webhook_is_told_nothing(postgres_dsn: str) -> None:
     [
         (("add", "tally", "http://other/"), "There is a webhook of that name already"),
         (("add", "x", "ftp://host/"), "has an http or https URL"),
+        (("add", "x", "http://a..b/"), "has an http or https URL"),
+        (("add", "x", "http://host:99999/"), "has an http or https URL"),
+        (("add", "x", "http://ho st/"), "has an http or https URL"),
+        (("add", "", "http://host/"), "name of a webhook cannot be empty"),
         (("remove", "x"), "There is no webhook 'x'"),
     ],
 )

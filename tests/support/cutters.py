@@ -1,6 +1,7 @@
 """Cutters with all that is real but the place to which videos go: a database, a store, ffmpeg, spools on disk."""
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -20,6 +21,9 @@ from fake_location import Place
 from fate import Fate, MortalLocation, MortalRows
 from log_events import PATIENCE_SECONDS
 from source import Source
+
+# Of one black pixel.
+PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGNgYGAAAAAEAAH2FzhVAAAAAElFTkSuQmCC")
 
 QUICK = Terms(
     lease=timedelta(seconds=30),

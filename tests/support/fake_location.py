@@ -120,6 +120,8 @@ class FakeLocation:
 
     async def find(self, video: Video, session: Session | None) -> Delivered | None:
         self._enter("find")
+        for _ in range(3):  # as one that looks around
+            await asyncio.sleep(0)
         if self.place.find_away:
             raise LocationAwayError("The place cannot be asked.")
         number = "" if session is None else str(session["number"])

@@ -5,7 +5,6 @@ import json
 import re
 import subprocess
 import sys
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from common.cuts import CutType
 from common.encoding import AudioCodec, Codec, Container, EncodingSettings
 from common.errors import UserError
+from common.limits import Limits
 from cutter.locations import Settings, local, s3, youtube
 from cutter.locations.config import KINDS, Common, Encoding, load
 from cutter.locations.keys import Place, Secret, key_names, read_table
@@ -36,7 +36,7 @@ def test_all_is_read(tmp_path: Path) -> None:
     table += 'codec = "av1"\ncontainer = "webm"\naudio_codec = "opus"\nquality = 40\npreset = "6"\nten_bits = true\n'
     location = load(configured(tmp_path, LOCAL + table))["place"]
     encoding = EncodingSettings(Codec.AV1, Container.WEBM, AudioCodec.OPUS, quality=40, preset="6", ten_bits=True)
-    assert location.settings == Settings(CutType.FULL, encoding, 1000, timedelta(minutes=1), 3)
+    assert location.settings == Settings(CutType.FULL, encoding, 1000, Limits(seconds=60), 3)
 
 
 def test_youtube_has_its_own_limits(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_youtube_has_its_own_limits(tmp_path: Path) -> None:
     (tmp_path / "user").write_text(USER)
     table = 'type = "youtube"\ncredentials_file = "user"\n'
     settings = load(configured(tmp_path, table + "most_seconds = 90000"))["place"].settings
-    assert (settings.most_bytes, settings.most_duration) == (256_000_000_000, timedelta(hours=12))
+    assert (settings.most_bytes, settings.limits.seconds) == (256_000_000_000, 12 * 3600)
     assert load(configured(tmp_path, table + "most_bytes = 5"))["place"].settings.most_bytes == 5
 
 

@@ -60,6 +60,25 @@ async def test_the_link_leads_there(place: Local, video: Video, tmp_path: Path) 
     assert link == "https://example.org/v/Run%201%202%20%C3%84rger%20%28in%29%20100%25%20event-1-3.mp4"
 
 
+async def test_a_copy_that_is_cleared_away_before_it_is_locked_is_made_anew(
+    place: Local, video: Video, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What another cutter takes for abandoned in the moment before its lock is no reason to call the folder away."""
+    real, videos = fcntl.flock, tmp_path / "videos"
+    removed: list[Path] = []
+
+    def flock(file: int, operation: int) -> None:
+        if not removed:
+            removed.extend(videos.glob(".respool-*"))
+            removed[0].unlink()
+        real(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    await deliver(place, video)
+    assert removed
+    assert not [name for name in names(tmp_path) if name.startswith(".")]
+
+
 async def test_nothing_is_written_over(place: Local, video: Video, tmp_path: Path) -> None:
     """Another content of the same event and revision gets a name of its own, always the same one."""
     first = await deliver(place, video)

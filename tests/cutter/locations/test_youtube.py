@@ -23,7 +23,6 @@ from cutter.locations import (
 )
 from cutter.locations.config import load
 from cutter.locations.youtube import YouTube
-from cutter.locations.youtube_said import tags_length
 from cutter.locations.youtube_upload import Patience
 from delivery import MIB, Place, Row, configured, make_video, youtube_place
 from fake_youtube import GRANULE, FakeYouTube
@@ -284,6 +283,7 @@ def break_something(fake: FakeYouTube, dice: random.Random, video: Video) -> Non
     ("status", "reason"),
     [
         (403, "quotaExceeded"),
+        (400, "invalidCategoryId"),
         (403, "rateLimitExceeded"),
         (400, "uploadLimitExceeded"),
         (403, "userRateLimitExceeded"),
@@ -345,11 +345,6 @@ async def test_what_youtube_would_refuse_is_not_begun(
     with pytest.raises(LocationRefusedError, match=sentence):
         await channel.begin(replace(video, **change))  # type: ignore[arg-type]  # of several kinds
     assert fake.requests == []
-
-
-def test_tags_are_counted_as_youtube_does() -> None:
-    """Commas between tags count, and quotes around those with spaces."""
-    assert tags_length(("Foo-Baz", "Foo Baz")) == len('Foo-Baz,"Foo Baz"')
 
 
 # Signing in ---------------------------------------------------------------------------------------------------------
@@ -415,6 +410,14 @@ async def test_processing_is_waited_for(channel: YouTube, fake: FakeYouTube, vid
     assert [await channel.finished(delivered) for _ in range(3)] == [False, False, True]
 
 
+async def test_processing_of_which_nothing_is_known_any_more_is_over(
+    channel: YouTube, fake: FakeYouTube, video: Video, row: Row
+) -> None:
+    """A video is not asked about for ever when YouTube has forgotten how its processing went."""
+    fake.outcome = {"uploadStatus": "uploaded"}
+    assert await channel.finished(await deliver(channel, video, row))
+
+
 @pytest.mark.parametrize(
     ("outcome", "why"),
     [
@@ -477,10 +480,25 @@ async def test_a_thumbnail_goes_with_the_video(channel: YouTube, fake: FakeYouTu
 async def test_a_thumbnail_that_fails_keeps_no_video_back(
     channel: YouTube, fake: FakeYouTube, video: Video, row: Row
 ) -> None:
-    """The video is out, whatever becomes of its thumbnail."""
+    """The video is out, whatever becomes of its thumbnail, which is told again, and then refused in a sentence."""
+    illustrated = replace(video, thumbnail=b"\x89PNG small")
     fake.fail("thumbnail", 403, "forbidden")
-    delivered = await deliver(channel, replace(video, thumbnail=b"\x89PNG small"), row)
+    delivered = await deliver(channel, illustrated, row)
     assert [*fake.videos] == [delivered.video_id]
+    assert not delivered.told
+    fake.fail("thumbnail", 403, "forbidden")
+    with pytest.raises(LocationRefusedError, match="look whether its channel is verified"):
+        await channel.modify(delivered, illustrated)
+    await channel.modify(delivered, illustrated)
+    assert fake.videos[delivered.video_id].thumbnail == b"\x89PNG small"
+
+
+async def test_a_large_thumbnail_that_is_none_keeps_no_video_back(
+    channel: YouTube, fake: FakeYouTube, video: Video, row: Row
+) -> None:
+    """A custom image that is no picture is found out without doubt about the video."""
+    delivered = await deliver(channel, replace(video, thumbnail=b"x" * (3 << 20)), row)
+    assert ([*fake.videos], delivered.told) == ([delivered.video_id], False)
 
 
 async def test_what_is_said_is_sent(channel: YouTube, fake: FakeYouTube, video: Video, row: Row) -> None:
