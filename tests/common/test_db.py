@@ -243,7 +243,7 @@ def test_statements_are_of_few_kinds(sql: str, kind: str) -> None:
         (LookupError("of our own"), None),
     ],
 )
-def test_failures_of_the_database_are_counted(error: Exception, reason: str | None) -> None:
+async def test_failures_of_the_database_are_counted(error: Exception, reason: str | None) -> None:
     """A failure is counted by who can cure it, and raised; one that is not the database's is not counted."""
     before = failures()
     with pytest.raises(type(error)), db.measured("select"):

@@ -14,7 +14,7 @@ from PIL import Image
 
 from common.errors import UserError
 from cutter import deliver
-from cutters import QUICK, House
+from cutters import PNG, QUICK, House
 from db_proxy import proxied
 from fate import Fate
 from log_events import LogEvents
@@ -146,7 +146,7 @@ async def test_database_that_is_away_when_the_thumbnail_is_made(house: House) ->
     Image.new("RGBA", (320, 180)).save(image, "PNG")
     await house.sql.execute("INSERT INTO templates (name, image) VALUES ('frame', $1)", image.getvalue())
     time = house.recording.start + timedelta(seconds=1)
-    await house.add("custom", thumbnail_mode="CUSTOM", thumbnail_image=b"an image")
+    await house.add("custom", thumbnail_mode="CUSTOM", thumbnail_image=PNG)
     await house.add("framed", thumbnail_mode="TEMPLATE", thumbnail_time=time, thumbnail_template="frame")
     async with house.cutter(fate=Fate(at)):
         for event in ("custom", "framed"):
