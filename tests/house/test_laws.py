@@ -33,7 +33,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("blends", "crossfades"),
     ("blend_commands", "cuts", "splice"),
     ("events", "lifetimes", "samples"),
-    ("durable", "errors", "logs", "metrics", "waits"),
+    ("durable", "errors", "metrics", "redaction"),
+    ("logs", "timed"),
+    ("waits",),
     (
         "db",
         "disks",
