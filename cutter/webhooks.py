@@ -26,6 +26,7 @@ import structlog
 
 from common import metrics
 from common.db import Pool
+from common.timed import timed
 from common.waits import backoff
 
 log = structlog.get_logger()
@@ -67,7 +68,6 @@ _DATABASE_AWAY: Final = (
 )
 
 _DELIVERIES = metrics.counter("webhook_deliveries", "Notifications that were sent, by how it ended.", "outcome")
-_SECONDS = metrics.seconds("webhook_delivery", "Time for a receiver to answer.")
 
 # Whether a notification may be sent now: not before an earlier one of its event.
 _IS_DUE: Final = """
@@ -241,6 +241,7 @@ def _pause(attempts: int, answer: Answer) -> timedelta:
     return max(timedelta(seconds=seconds), answer.wait)
 
 
+@timed("webhook_delivery", "Telling a webhook.", results={"outcome": lambda answer: answer.outcome.value})
 async def send(session: aiohttp.ClientSession, url: str, secret: str, number: int, body: bytes) -> Answer:
     """Send one notification, and say what became of it; its reason holds nothing of the URL or the secret."""
     now = str(int(time.time()))
@@ -252,11 +253,8 @@ async def send(session: aiohttp.ClientSession, url: str, secret: str, number: in
     }
     try:
         # redirects are not followed: a signed body is for the receiver that was named
-        with _SECONDS.time():
-            async with session.post(
-                url, data=body, headers=headers, timeout=_ANSWER, allow_redirects=False
-            ) as response:
-                return _judge(response)
+        async with session.post(url, data=body, headers=headers, timeout=_ANSWER, allow_redirects=False) as response:
+            return _judge(response)
     except TimeoutError:
         return Answer(Outcome.AWAY, f"It did not answer within {_ANSWER.total:g} seconds.")
     except aiohttp.InvalidURL:
