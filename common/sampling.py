@@ -8,6 +8,9 @@ program: as it looks, it copies numbers of code objects into dictionaries of its
 is over. A child that is forked meanwhile has no such thread, and no timer. While nobody asks for a profile, there is
 nothing: no thread, no timer, no hook.
 
+It sees what there is when its turn comes, half a millisecond late at most (`common.service.tune`): a short function of
+the thread that has just run may be over by then, and what gives up its turn, as all that waits does, is met more often.
+
 How much CPU time a thread has taken since the last look tells its clock in the kernel; it counts for the stack that is
 found. So what waits costs nothing, whatever it waits for.
 """
