@@ -39,6 +39,7 @@ from common.silences import silences
 from common.smart import Done, ahead, check_ends, plan, splice
 from common.store import Store
 from common.ticks import TICKS
+from common.timed import timed
 from common.transitions import Transition
 from common.verify import VerificationError, expected_of, verify
 from common.waits import in_thread
@@ -92,6 +93,11 @@ class Made:
     reason: str | None = None
 
 
+def _seconds(_: object, __: object, order: Order, *___: object) -> float:
+    return sum((each.end - each.start).total_seconds() for each in order.ranges)
+
+
+@timed("cut_gather", "Finding the segments of a cut.")
 def gather(store: Store, facts: FactsStore, order: Order, context: timedelta = CONTEXT) -> Gathered:
     """Find the segments of a cut, and those that lie around its ranges. Blocks.
 
@@ -131,6 +137,7 @@ def prepare(store: Store, facts: FactsStore, order: Order) -> tuple[Reading, Spl
     return gathered.reading, planned
 
 
+@timed("cut_plan", "Planning a cut that is exact to the frame.", per=("media_second", _seconds))
 def plan_smart(gathered: Gathered, order: Order) -> SplicePlan:
     """Plan a cut that is exact to the frame. Blocks. Raises as `common.smart.plan` does."""
     return plan(gathered.reading, gathered.ranges, order.transitions)

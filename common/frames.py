@@ -22,6 +22,7 @@ from common.picture_commands import Form, frames_command
 from common.segments import Segment, SegmentType
 from common.sidecar import FactsStore
 from common.store import Store
+from common.timed import timed
 from common.waits import in_thread
 
 log = structlog.get_logger()
@@ -113,6 +114,7 @@ def _can_begin(facts: Facts) -> bool:
     return bool(facts.key_frame) and picture is not None and picture.format.width is not None
 
 
+@timed("frame", "Making the picture of a frame.")
 async def draw_frame(plan: FramePlan, fit: Size | None = None) -> bytes:
     """Make the PNG of a frame, in its full resolution or as small as it must be to `fit`.
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -28,8 +28,17 @@ SHARED = "PROMETHEUS_MULTIPROC_DIR"
 # What several processes show together: the sum of the living, or the greatest or least of them.
 Together = Literal["livesum", "livemax", "livemin"]
 
+Durations: TypeAlias = Histogram
+"""What `seconds` makes."""
+
 # From a cached answer to a cut of hours.
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
+
+# From a look into memory to an upload of hours.
+WIDE_SECONDS = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 10000.0)
+
+# What one of many things costs: from a line of a playlist to a second of video of which all is encoded.
+UNIT_SECONDS = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 
 # For what takes seconds at best: work on whole videos, and waiting for it.
 LONG_SECONDS = (1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0, 14400.0, 43200.0, 86400.0)
@@ -68,7 +77,7 @@ def gauge(name: str, text: str, *labels: str, together: Together = "livesum") ->
     return Gauge(f"respool_{name}", text, labels, multiprocess_mode=together)
 
 
-def seconds(name: str, text: str, *labels: str, buckets: Sequence[float] = _SECONDS) -> Histogram:
+def seconds(name: str, text: str, *labels: str, buckets: Sequence[float] = SECONDS) -> Histogram:
     """Make the histogram of durations `respool_<name>_seconds`."""
     return _histogram(f"respool_{name}_seconds", text, labels, buckets)
 

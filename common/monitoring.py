@@ -1,4 +1,4 @@
-"""What a service without routes of its own is watched by: `/metrics` and `/health` on a port beside its work."""
+"""What a service without routes of its own is watched by, on a port beside its work: metrics, health, profiles."""
 
 import asyncio
 import os
@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import structlog
 from aiohttp import web
 
+from common import profiling
 from common.errors import UserError
 from common.service import SUPERVISED
 from common.web import answer_errors, serving, show_metrics
@@ -19,7 +20,7 @@ log = structlog.get_logger()
 async def serving_metrics(
     host: str, port: int | None, checks: Mapping[str, Callable[[], object]]
 ) -> AsyncIterator[int | None]:
-    """Serve `/metrics` and `/health` and give the port; None: serve nothing.
+    """Serve `/metrics`, `/health` and, to this machine, profiles, and give the port; None: serve nothing.
 
     `checks` are what the service cannot do without, by name: each blocks, and raises UserError if it is not well. Then
     `/health` says so, with 503. Raises UserError if the port cannot be had; under a supervisor, which has chosen it for
@@ -45,7 +46,7 @@ def _app(checks: Mapping[str, Callable[[], object]]) -> web.Application:
         return web.json_response(body, status=503 if failing else 200, headers={"Cache-Control": "no-store"})
 
     app = web.Application(middlewares=[answer_errors])
-    app.add_routes([web.get("/metrics", show_metrics), web.get("/health", health)])
+    app.add_routes([web.get("/metrics", show_metrics), web.get("/health", health), *profiling.routes()])
     return app
 
 

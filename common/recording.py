@@ -20,6 +20,7 @@ import structlog
 from common.dateutil import hour_name, parse_hour
 from common.segments import Segment, SegmentType, Suffix, content_hash, make_segment, parse_names
 from common.store import Store
+from common.timed import timed
 
 log = structlog.get_logger()
 
@@ -66,6 +67,7 @@ class SegmentWriter:
             self.size += written
             view = view[written:]
 
+    @timed("segment_commit", "Bringing a segment to disk for good.", labels={"type": lambda _, kind: kind.value})
     def commit(self, kind: SegmentType) -> Segment:
         """Bring what was written to disk for good and give it its final name; closes the temp."""
         with self._file:

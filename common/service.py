@@ -52,6 +52,7 @@ def main(run: Run, *, name: str, level: str = "info", stop_seconds: float = 3.0)
     is forced; where even that hangs, the process ends at once with 1.
     """
     logs.configure(level, name)
+    logs.catch_the_rest()
     tune()
     _BUILD.labels(name, version("respool"), platform.python_version()).set(1)
     leave = threading.Timer(stop_seconds + _LEAVE_SECONDS, _leave)

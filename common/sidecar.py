@@ -28,6 +28,7 @@ from common.facts import Facts, format_facts, parse_facts
 from common.media import probe
 from common.segments import Segment, SegmentType, hour_of
 from common.store import Store
+from common.timed import timed
 
 log = structlog.get_logger()
 
@@ -136,6 +137,7 @@ class FactsStore:
             if fresh and not (file is not None and self._append(path, file, fresh)):
                 self._keep_unsaved(key, fresh)
 
+    @timed("segment_probe", "Looking into a segment.")
     def _facts_of(self, key: _Key, segment: Segment) -> Facts | None:
         channel, quality, _ = key
         path = self._store.segment_path(channel, quality, segment)

@@ -33,6 +33,7 @@ from common.segments import (
     stem,
     tombstone_name,
 )
+from common.timed import timed
 
 log = structlog.get_logger()
 
@@ -165,12 +166,16 @@ class Store:
                 self._hours.move_to_end(key)
         if cached is not None and cached.stamp == stamp and not self._has_learnt(key, cached.unknown):
             return cached.candidates
-        visible = self._visible(folder, channel, quality)
         joins = self.joins(channel, quality)
-        fresh = cover_hour(visible, lambda segment: size_of(f"{folder}/{segment.name}"), joins)
+        fresh = self._read(folder, channel, quality, joins)
         _count_passed_over(channel, quality, fresh, cached)
         unknown = frozenset(segment.hash for segment in fresh.alone.doubts if joins.facts(segment) is None)
         return self._keep(key, _CachedHour(stamp if stamp.settled(looked_ns) else None, fresh, unknown))
+
+    @timed("store_hour", "Reading an hour of the store.", per=("segment", lambda hour, *_: len(hour.segments)))
+    def _read(self, folder: Path, channel: str, quality: str, joins: "KnownJoins") -> HourCandidates:
+        visible = self._visible(folder, channel, quality)
+        return cover_hour(visible, lambda segment: size_of(f"{folder}/{segment.name}"), joins)
 
     def _has_learnt(self, key: tuple[str, str, datetime], unknown: frozenset[str]) -> bool:
         return bool(unknown) and not unknown.isdisjoint(self.known(*key))
@@ -204,6 +209,7 @@ class Store:
                 log.warning("name_skipped", path=str(path), reason="This is not the name of a segment.")
         return [segment for segment in segments if stem(segment.name) not in hidden] if hidden else segments
 
+    @timed("store_sequence", "Finding what covers a range.")
     def sequence(
         self,
         channel: str,

@@ -24,6 +24,7 @@ from common.pes import read_pes
 from common.programme import Elementary
 from common.sound import sound_frames
 from common.ticks import TICKS, distance
+from common.timed import timed
 from common.transport import Times, as_packets, read_headers
 
 # Around a join so many pictures are decoded: as many as refer to each other across one, and some more.
@@ -107,6 +108,7 @@ def _steps(piece: Part) -> Times:
     return np.diff(shown, append=piece.end)
 
 
+@timed("cut_check", "Checking a finished cut.", per=("media_second", lambda _, __, cut: cut.duration / TICKS))
 def verify(path: Path, expected: Expected) -> None:
     """Check a finished cut. Raises VerificationError with the first fault found, and OSError. Blocks."""
     try:

@@ -4,14 +4,17 @@ import asyncio
 import random
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
+
+from common.timed import here
 
 T = TypeVar("T")
 
 
 async def in_thread(work: Callable[..., T], *args: Any) -> T:  # noqa: ANN401 - whatever `work` takes
-    """Run blocking work in a thread. If cancelled meanwhile, its end is waited for all the same."""
-    running = asyncio.ensure_future(asyncio.to_thread(work, *args))
+    """Run blocking work in a thread, as `timed.here` has it. If cancelled, its end is waited for all the same."""
+    running = asyncio.get_running_loop().run_in_executor(None, here(partial(work, *args)))
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:

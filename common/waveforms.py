@@ -27,6 +27,7 @@ from common.segments import Segment
 from common.sidecar import FactsStore
 from common.store import Store
 from common.ticks import TICKS, distance
+from common.timed import timed
 from common.waits import in_thread
 
 log = structlog.get_logger()
@@ -71,6 +72,11 @@ def plan_waveform(store: Store, channel: str, quality: str, start: datetime, end
     return WaveformPlan(channel, quality, start, end, segments, tag, settled=not sequence.holes)
 
 
+@timed(
+    "waveform",
+    "Making a waveform.",
+    per=("media_second", lambda _, plan, *__: (plan.end - plan.start).total_seconds()),
+)
 async def draw_waveform(plan: WaveformPlan, store: Store, facts: FactsStore, size: Size) -> bytes:
     """Make the PNG of a waveform; from left to right it is the range, and empty where nothing is recorded.
 

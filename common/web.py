@@ -4,7 +4,8 @@ import asyncio
 import errno
 import json
 import logging
-import time
+import re
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -19,12 +20,25 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from common import metrics
 from common.errors import UserError
+from common.timed import Stopwatch
 
 log = structlog.get_logger()
 
 USER_AGENT = f"respool/{version('respool')}"
 
 _REQUESTS = metrics.seconds("http_request", "Time to answer requests.", "route", "method", "status")
+_CPU = metrics.seconds("http_request_cpu", "CPU time to answer requests, threads included.", "route", "method")
+
+# By this header a request and all that is logged for it are known; who has no identifier for it is given one.
+REQUEST_ID = "X-Request-Id"
+_IDENTIFIER = web.RequestKey("identifier", str)
+_SANE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
+
+# What asks again and again, by routes: worth a line only where it fails.
+_ROUTINE = frozenset({"/metrics", "/health"})
+
+# How much of what a client sends is logged of a path and of a query.
+_LOGGED_CHARACTERS = 300
 
 # No status of HTTP's: how servers note that the client has left.
 _CLIENT_GONE = 499
@@ -65,17 +79,38 @@ class RequestError(Exception):
 
 @web.middleware
 async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn errors into JSON answers, log each request in one line, and measure it."""
-    began = time.perf_counter()
-    status = _CLIENT_GONE  # unless we come to an answer
+    """Turn errors into JSON answers, log each request in one line, and measure it.
+
+    Whatever is logged for it meanwhile has its identifier, `request_id`, which the answer tells too (`serving`).
+    """
+    with structlog.contextvars.bound_contextvars(request_id=_identifier(request)):
+        return await _answer_and_account(request, handler)
+
+
+def _identifier(request: web.Request) -> str:
+    """Give the identifier that a request brings, if it is one, else a new one; the same for all who ask."""
+    if _IDENTIFIER not in request:
+        brought = request.headers.get(REQUEST_ID, "")
+        request[_IDENTIFIER] = brought if _SANE_ID.fullmatch(brought) else secrets.token_hex(8)
+    return request[_IDENTIFIER]
+
+
+async def _tell_identifier(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers[REQUEST_ID] = _identifier(request)
+
+
+async def _answer_and_account(request: web.Request, handler: Handler) -> web.StreamResponse:
+    watch = Stopwatch()
+    status, sent = _CLIENT_GONE, None  # unless we come to an answer
     try:
-        response = await _answer(request, handler)
+        response = await watch.run(_answer(request, handler))
         status = response.status
+        sent = response.body_length if response.prepared else response.content_length
     except web.HTTPException as redirect:
         status = redirect.status
         raise
     finally:
-        _account(request, status, time.perf_counter() - began)
+        _account(request, status, watch, sent)
     if not response.prepared and request.writer.output_size and request.transport is not None:
         # An error after another answer has begun: only a broken connection still tells that it is not whole.
         request.transport.abort()
@@ -105,11 +140,25 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         return error_response(_CLIENT_GONE if left else 500, "Something went wrong here; the log says what.")
 
 
-def _account(request: web.Request, status: int, seconds: float) -> None:
+def _account(request: web.Request, status: int, watch: Stopwatch, sent: int | None) -> None:
     resource = request.match_info.route.resource
     route = resource.canonical if resource is not None else "none"
-    _REQUESTS.labels(route, request.method if resource is not None else "any", str(status)).observe(seconds)
-    log.debug("request", method=request.method, path=request.path, status=status, seconds=round(seconds, 4))
+    method = request.method if resource is not None else "any"
+    _REQUESTS.labels(route, method, str(status)).observe(watch.seconds)
+    _CPU.labels(route, method).observe(watch.cpu_seconds)
+    write = log.debug if route in _ROUTINE and status < HTTPStatus.BAD_REQUEST else log.info
+    query = request.rel_url.raw_query_string[:_LOGGED_CHARACTERS]
+    write(
+        "request",
+        method=request.method,
+        # as it was sent, without what a terminal would obey
+        path=request.rel_url.raw_path[:_LOGGED_CHARACTERS],
+        **({"query": query} if query else {}),
+        status=status,
+        **({} if sent is None else {"bytes": sent}),
+        seconds=round(watch.seconds, 4),
+        cpu_seconds=round(watch.cpu_seconds, 4),
+    )
 
 
 class MetricsPage:
@@ -170,6 +219,8 @@ async def serving(
     later. Raises UserError if the port is in use or may not be used, which names the `flag` that chooses it.
     """
     logging.getLogger("aiohttp.server").addFilter(_is_no_mistake_of_a_client)
+    if _tell_identifier not in app.on_response_prepare:
+        app.on_response_prepare.append(_tell_identifier)
     # what is under way at a stop gets a second: a stop promises to take less than five
     runner = web.AppRunner(
         app, handle_signals=False, access_log=None, shutdown_timeout=1.0, keepalive_timeout=_IDLE_SECONDS

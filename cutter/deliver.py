@@ -12,7 +12,8 @@ import structlog
 
 from common import db
 from common.events import Event, Spooled, State, Thumbnail, ThumbnailMode
-from common.metrics import LONG_SECONDS, counter, seconds
+from common.metrics import LONG_SECONDS, counter
+from common.timed import timed
 from common.waits import backoff, begun, in_thread
 from cutter.claims import Claim
 from cutter.gates import Gate
@@ -45,7 +46,6 @@ _NOT_ALL: Final = "not all"
 _AT_ONCE: Final = timedelta(0)
 
 _DELIVERIES = counter("event_deliveries", "Deliveries of videos, by how they ended.", "location", "outcome")
-_SECONDS = seconds("event_delivery", "How long deliveries of videos took.", "location", buckets=LONG_SECONDS)
 _BYTES = counter("delivered_bytes", "Bytes of the videos that were delivered.", "location")
 
 
@@ -86,7 +86,6 @@ class Post:
         finally:
             took = time.monotonic() - began
             _DELIVERIES.labels(gate.location.name, outcome).inc()
-            _SECONDS.labels(gate.location.name).observe(took)
             log.info(
                 "event_delivered",
                 id=event.id,
@@ -113,6 +112,12 @@ class Post:
             thumbnail=await thumbnail(self.rows, self.shop, event),
         )
 
+    @timed(
+        "event_delivery",
+        "Delivering a video.",
+        labels={"location": "gate.location.name"},
+        buckets=LONG_SECONDS,
+    )
     async def _delivered(
         self, claim: Claim, gate: Gate, video: Video, session: Session | None, *, said: str
     ) -> Delivered:

@@ -15,12 +15,13 @@ from common.cutting import Gathered, Order, gather, make_archive, make_full, mak
 from common.encoding import Container, EncodingError
 from common.events import Event, Spooled
 from common.ffmpeg import FfmpegError
-from common.metrics import LONG_SECONDS, counter, ratio, seconds
+from common.metrics import LONG_SECONDS, counter, ratio
 from common.pieces import CannotSpliceError
 from common.ranges import UnreadableSegmentError
 from common.rough import plan_rough
 from common.sidecar import FactsStore
 from common.store import Store
+from common.timed import timed
 from common.transitions import TransitionError
 from common.verify import VerificationError
 from common.waits import in_thread
@@ -39,7 +40,6 @@ _ENDINGS: Final = {
 }
 
 _CUTS = counter("event_cuts", "Cuts of events, by their type and how they ended.", "type", "outcome")
-_SECONDS = seconds("event_cut", "How long cuts of events took.", "type", buckets=LONG_SECONDS)
 _WORK = ratio("event_cut_work", "Seconds of work for each second of video, of cuts that were done.", "type")
 _MEDIA_SECONDS = counter("event_cut_media_seconds", "Seconds of video that were cut.", "type")
 
@@ -54,6 +54,13 @@ class Workshop:
     node: str
 
 
+@timed(
+    "event_cut",
+    "Making the video of an event.",
+    labels={"type": lambda _, event, settings, **__: kind_of(event, settings).value},
+    results={"made_as": lambda spooled: spooled.made_as},
+    buckets=LONG_SECONDS,
+)
 async def make(
     shop: Workshop,
     event: Event,
@@ -93,7 +100,6 @@ async def make(
     finally:
         took = time.monotonic() - began
         _CUTS.labels(kind.value, outcome).inc()
-        _SECONDS.labels(kind.value).observe(took)
         log.info(
             "event_cut",
             id=event.id,

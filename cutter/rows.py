@@ -13,6 +13,7 @@ import structlog
 from common import db
 from common.events import Event, Spooled, State, event_of
 from common.limits import Limits
+from common.timed import timed
 from common.waits import backoff
 from cutter import statements
 
@@ -78,6 +79,7 @@ class Rows:
             event_of(dict(row)) for row in await self._fetch(statements.UNSETTLED, self.folder, patience, [*without])
         ]
 
+    @timed("event_claim", "Asking for an event.", results={"claimed": lambda claimed: claimed is not None})
     async def claim(self, event: Event, lease: timedelta) -> Claimed | None:
         """Claim an event as it was examined; None if somebody else has it or it has changed."""
         return _claimed(await self._fetch(statements.CLAIM, self.node, event.id, event.revision, lease))

@@ -25,6 +25,7 @@ import structlog
 
 from common import db, metrics
 from common.db import Pool, cancellable
+from common.timed import timed
 from common.waits import backoff
 
 log = structlog.get_logger()
@@ -58,7 +59,6 @@ _GRACE_SECONDS: Final = 1.0
 _AWAY_STATUSES: Final = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 
 _DELIVERIES = metrics.counter("webhook_deliveries", "Notifications that were sent, by how it ended.", "outcome")
-_SECONDS = metrics.seconds("webhook_delivery", "Time for a receiver to answer.")
 
 # Whether a notification may be sent now: not before an earlier one of its event.
 _IS_DUE: Final = """
@@ -248,6 +248,7 @@ def _pause(attempts: int, answer: Answer) -> timedelta:
     return max(timedelta(seconds=seconds), answer.wait)
 
 
+@timed("webhook_delivery", "Telling a webhook.", results={"outcome": lambda answer: answer.outcome.value})
 async def send(session: aiohttp.ClientSession, url: str, secret: str, number: int, body: bytes) -> Answer:
     """Send one notification, and say what became of it; its reason holds nothing of the URL or the secret."""
     now = str(int(time.time()))
@@ -259,11 +260,8 @@ async def send(session: aiohttp.ClientSession, url: str, secret: str, number: in
     }
     try:
         # redirects are not followed: a signed body is for the receiver that was named
-        with _SECONDS.time():
-            async with session.post(
-                url, data=body, headers=headers, timeout=_ANSWER, allow_redirects=False
-            ) as response:
-                return _judge(response)
+        async with session.post(url, data=body, headers=headers, timeout=_ANSWER, allow_redirects=False) as response:
+            return _judge(response)
     except TimeoutError:
         return Answer(Outcome.AWAY, f"It did not answer within {_ANSWER.total:g} seconds.")
     except (aiohttp.InvalidURL, UnicodeError):  # the latter of a host name that cannot be one

@@ -292,6 +292,8 @@ class Cutter:
     async def _job(self, claim: Claim, step: Step) -> None:
         """Do a step for an event that is ours, and write how it ended."""
         event, outcome = claim.event.id, "failed"
+        # of this task, and so of all that is logged for it, the runs of ffmpeg too
+        structlog.contextvars.bind_contextvars(id=event, attempt=claim.event.attempts)
         try:
             outcome = await self._ended(claim, step)
         except ClaimLostError:

@@ -12,6 +12,7 @@ from common.recording import SegmentWriter
 from common.segments import Segment, SegmentType, Suffix
 from common.store import Store
 from common.ticks import TICKS
+from common.timed import timed
 from downloader.encryption import Decryption, Secret
 from downloader.neighbours import lack
 from downloader.outcomes import FetchError, Reason
@@ -93,6 +94,11 @@ class Arrival:
         self._finished = False
         self.closed = False
 
+    @timed(
+        "segment_write",
+        "Decrypting, checking, hashing and writing a part of a segment.",
+        per=("mebibyte", lambda _, __, data: len(data) / (1 << 20)),
+    )
     def write(self, data: bytes) -> None:
         """Take in what came next. Raises FetchError if it is no media, and OSError if the disk refuses it."""
         self._any = self._any or bool(data)

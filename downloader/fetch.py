@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 
 from aiohttp import ClientSession
 
+from common.metrics import SECONDS
 from common.segments import Segment
+from common.timed import timed
 from common.waits import in_thread
 from downloader.arrival import Circumstances, Committed, Order, Target, WrongKeyError
 from downloader.attempt import Attempt, clear, first_whole, is_slow
@@ -69,6 +71,13 @@ class Fetcher:
         for size, duration in await in_thread(latest_sizes, self._target, REMEMBERED):
             self._neighbours.add(size, duration)
 
+    @timed(
+        "segment_fetch",
+        "Fetching a segment and bringing it to disk.",
+        labels={"channel": "self._target.channel", "quality": "self._target.quality"},
+        per=("media_second", lambda fetched, *_: fetched.segment.duration.total_seconds()),
+        buckets=SECONDS,
+    )
     async def fetch(self, new: NewSegment) -> Fetched:
         """Fetch one segment and commit it as `full`, or as `suspect` if something about it is odd.
 

@@ -10,6 +10,8 @@ from datetime import timedelta
 from typing import ParamSpec, TypeVar
 
 from common import metrics
+from common.metrics import SECONDS
+from common.timed import timed
 from common.web import without_secrets
 from downloader.providers import Playlists, Provider, ProviderError, is_http, plainly
 
@@ -27,7 +29,6 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]{0,8192}")
 
 _ATTEMPTS = metrics.counter("provider_attempts", "Times that playlists were looked for.", "channel", "result")
-_SECONDS_TAKEN = metrics.seconds("provider_attempt", "Time to find the playlists of a channel.", "channel")
 
 
 @dataclass(slots=True)
@@ -52,16 +53,16 @@ class Finder:
         if not asking.cancelled():
             asking.exception()  # nobody may be left to hear of it
 
+    @timed(
+        "provider_attempt", "Finding the playlists of a channel.", labels={"channel": "self.channel"}, buckets=SECONDS
+    )
     async def _ask(self) -> Playlists:
-        loop = asyncio.get_running_loop()
-        began = loop.time()
         try:
             found = await self._answer()
         except ProviderError:
             _ATTEMPTS.labels(self.channel, "failed").inc()
             raise
         _ATTEMPTS.labels(self.channel, "found").inc()
-        _SECONDS_TAKEN.labels(self.channel).observe(loop.time() - began)
         return found
 
     async def _answer(self) -> Playlists:

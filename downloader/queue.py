@@ -52,9 +52,6 @@ _NEWEST_END = metrics.gauge(
 _LAG = metrics.gauge(
     "recording_lag_seconds", "How far the end of the newest segment is behind now.", "channel", "quality"
 )
-_FETCH_SECONDS = metrics.seconds(
-    "segment_fetch", "Time to fetch one segment and bring it to disk.", "channel", "quality"
-)
 _LISTED_SECONDS = metrics.seconds(
     "segment_seen_to_disk", "Time from a segment's first sight to its commit.", "channel", "quality"
 )
@@ -185,7 +182,6 @@ class FetchQueue:
         self.report.recorded(segment)
         _SEGMENTS.labels(channel, quality, segment.type.value).inc()
         _BYTES.labels(channel, quality).inc(fetched.bytes)
-        _FETCH_SECONDS.labels(channel, quality).observe(fetched.seconds)
         _LISTED_SECONDS.labels(channel, quality).observe(since_seen)
         if segment.type is SegmentType.FULL:
             _SECONDS.labels(channel, quality).inc(segment.duration.total_seconds())

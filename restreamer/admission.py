@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from aiohttp import web
 
+from common import profiling
 from common.tokens import TokenFile
 from common.web import Handler, error_response
 from restreamer.disk import off_loop_quickly
@@ -12,8 +13,8 @@ from restreamer.disk import off_loop_quickly
 # How soon, in seconds, a change of the file of tokens is seen.
 _LOOK_SECONDS = 1.0
 
-# What tells nothing of recordings, and what watches over services asks for.
-OPEN = frozenset({"/health", "/metrics", "/openapi.json"})
+# What tells nothing of recordings, and what watches over services asks for. Profiles are for this machine alone anyway.
+OPEN = frozenset({"/health", "/metrics", "/openapi.json", profiling.PATH})
 
 # What only other nodes ask for: with it, all that there is can be found and copied. So are the files of extra folders.
 _FOR_NODES = ("/files/{channel}/{quality}/{hour}", "/digests", "/extras/", "/histories/")

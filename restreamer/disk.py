@@ -8,6 +8,7 @@ from typing import TypeVar
 import structlog
 
 from common.store import BadPathError
+from common.timed import here
 from common.web import RequestError
 
 log = structlog.get_logger()
@@ -35,7 +36,7 @@ async def off_loop_quickly(work: Callable[[], T]) -> T:
 
 async def _in(threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
     try:
-        return await asyncio.get_running_loop().run_in_executor(threads, work)
+        return await asyncio.get_running_loop().run_in_executor(threads, here(work))
     except BadPathError as error:
         raise RequestError(str(error)) from error
     except FileNotFoundError as error:

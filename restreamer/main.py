@@ -13,7 +13,7 @@ import click
 import structlog
 from aiohttp import web
 
-from common import service
+from common import profiling, service
 from common.digest_cache import Digests
 from common.disks import Disk, watch_disks
 from common.options import base_dir_option, host_option, log_level_option, option, port_option
@@ -154,6 +154,7 @@ def _routes(pages: Path) -> list[web.RouteDef]:
         web.get("/openapi.json", openapi.show_document),
         web.get("/", _page(pages)),
         web.get("/web/{name:.+}", _assets(pages)),
+        *profiling.routes(),
     ]
 
 

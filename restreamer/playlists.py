@@ -17,6 +17,7 @@ from common.facts import Facts, variant_attributes
 from common.segments import Segment, hour_of
 from common.sidecar import FactsStore
 from common.store import Store
+from common.timed import timed
 from common.web import RequestError
 from restreamer.answers import Answer, Prepared, respond, takes_gzip
 from restreamer.chunks import Chunk
@@ -76,8 +77,18 @@ async def media(request: web.Request) -> web.StreamResponse:
 
     packed = takes_gzip(request)
     key = (asked.channel, asked.quality, wanted, delta, packed)
-    answer = await flights.share(key, lambda: _media(asked, lists, rendered, wish, delta=delta).prepared(packed=packed))
+
+    def work() -> Prepared:
+        return _media(asked, lists, rendered, wish, delta=delta).prepared(packed=packed)
+
+    kind = "past" if asked.is_past else "delta" if delta else "live"
+    answer = await flights.share(key, lambda: _make(kind, work))
     return await respond(request, answer)
+
+
+@timed("playlist", "Making a playlist.", labels={"kind": "kind"})
+def _make(kind: str, work: Callable[[], Prepared]) -> Prepared:  # noqa: ARG001 - for the metric
+    return work()
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +211,9 @@ async def multivariant(request: web.Request) -> web.StreamResponse:
         qualities = [_Asked(store, facts, channel, quality, wanted, now) for quality in store.qualities(channel)]
         return _multivariant(channel, qualities, hours).prepared(packed=packed)
 
-    return await respond(request, await request.app[FLIGHTS].share((channel, wanted, packed), work))
+    return await respond(
+        request, await request.app[FLIGHTS].share((channel, wanted, packed), lambda: _make("multivariant", work))
+    )
 
 
 def _multivariant(channel: str, qualities: list[_Asked], hours: MeasuredHours) -> Answer:

@@ -6,6 +6,7 @@ from threading import Lock
 
 from common.coverage import HourCoverage
 from common.facts import Facts
+from common.timed import timed
 from restreamer.playlist import RenderedHour, render_hour
 
 # One of segments of two seconds takes some 450 kB with its compressed form.
@@ -29,6 +30,11 @@ class RenderedHours:
                 return self._hours[key][0]
         return None
 
+    @timed(
+        "playlist_hour",
+        "Writing an hour as lines of a playlist.",
+        per=("segment", lambda _, __, ___, hour, *____, **_____: len(hour.segments)),
+    )
     def render(self, base: str, hour: HourCoverage, facts: Mapping[str, Facts], *, keep: bool) -> RenderedHour:
         """Give an hour as text, and keep it: not a part of one, which is another object for each who asks."""
         fresh = render_hour(base, hour, facts)

@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import structlog
 from blockbuster import blockbuster_ctx
 
 from common.encoding import input_url
@@ -54,7 +55,7 @@ async def started(children: set[int]) -> int:
 
 
 async def test_what_ffmpeg_writes_comes_out() -> None:
-    """Every byte that ffmpeg writes comes out, made of all inputs, and nothing blocks the loop meanwhile."""
+    """Every byte that ffmpeg writes comes out, made of all inputs, nothing blocks the loop; its line says for whom."""
     command = [
         FFMPEG,
         *RAW,
@@ -68,13 +69,14 @@ async def test_what_ffmpeg_writes_comes_out() -> None:
         "pipe:1",
     ]
     size = 0
-    with blockbuster_ctx("common"), log_events() as events:
+    asked = structlog.contextvars.bound_contextvars(request_id="r1")
+    with blockbuster_ctx("common"), log_events() as events, asked:
         async with aclosing(stream(command, inputs=[silence(30), silence(7)], timeout=20, purpose="test")) as output:
             async for chunk in output:
                 size += len(chunk)
         (line,) = await events.wait("ffmpeg_ended")
     assert size == 3.7 * RAW_BYTES_PER_SECOND
-    assert (line["purpose"], line["outcome"], line["exit_code"]) == ("test", "done", 0)
+    assert (line["purpose"], line["outcome"], line["exit_code"], line["request_id"]) == ("test", "done", 0, "r1")
     assert line["cpu_seconds"] > 0
     assert line["memory_bytes"] > 1_000_000
 

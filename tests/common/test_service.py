@@ -256,10 +256,10 @@ def test_a_service_measures_how_late_its_loop_is() -> None:
         from common import metrics
 
         async def run(stop):
+            ready()
             await asyncio.sleep(0.15)
             time.sleep(0.35)  # over the moment of a look
             await asyncio.sleep(0.15)
-            ready()
             print(metrics.render().decode(), flush=True)
     """
     with running(body) as process:

@@ -2,16 +2,19 @@
 
 import asyncio
 import itertools
+import re
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
+import structlog
 from aiohttp import ClientError, ClientSession, web
 from structlog.testing import capture_logs
 
 from common.errors import UserError
+from common.waits import in_thread
 from common.web import (
     MetricsPage,
     RequestError,
@@ -23,6 +26,8 @@ from common.web import (
 )
 
 HOST = "127.0.0.1"
+
+log = structlog.get_logger()
 
 
 async def fine(_: web.Request) -> web.Response:
@@ -200,6 +205,60 @@ async def test_metrics_that_fail_are_tried_again() -> None:
     with pytest.raises(ZeroDivisionError):
         await page.text()
     assert await page.text() == b"fine"
+
+
+async def logs_inside(_: web.Request) -> web.Response:
+    log.info("inside")
+    await in_thread(log.info, "in_a_thread")
+    await asyncio.create_task(asyncio.to_thread(log.info, "in_a_task"))
+    return web.Response(text="logged")
+
+
+@pytest.mark.parametrize(
+    ("brought", "kept"),
+    [
+        ("from-outside.1", True),
+        ("a" * 128, True),
+        (None, False),
+        ("", False),
+        ("a" * 129, False),
+        ("two words", False),
+        ("<script>", False),
+        ('"}', False),
+    ],
+)
+async def test_requests_have_identifiers(brought: str | None, *, kept: bool) -> None:
+    """All that is logged for a request has its identifier, brought or new, and the answer tells it; errors too."""
+    app = application()
+    app.router.add_get("/logs_inside", logs_inside)
+    headers = {} if brought is None else {"X-Request-Id": brought}
+    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as logs:
+        async with serving(app, HOST, 0) as port, ClientSession(f"http://{HOST}:{port}", headers=headers) as session:
+            for path in ("/logs_inside", "/bad_request", "/nowhere", "/broken", "/moved", "/metrics"):
+                logs.clear()
+                async with session.get(path, allow_redirects=False) as answer:
+                    told = answer.headers["X-Request-Id"]
+                assert (told == brought) is kept
+                assert {entry["request_id"] for entry in logs} == {told}
+                assert re.fullmatch(r"[A-Za-z0-9._-]{1,128}", told)
+    assert "request_id" not in structlog.contextvars.get_contextvars()
+
+
+async def test_each_request_is_one_line() -> None:
+    """A request is one line with what it cost; what asks for metrics and health all the time shows only at `debug`."""
+    with capture_logs() as logs:
+        async with client() as session:
+            for path in ("/fine?start=now&token=x", "/metrics", "/not_acceptable"):
+                async with session.get(path) as answer:
+                    await answer.read()
+    lines = [entry for entry in logs if entry["event"] == "request"]
+    assert [(line["log_level"], line["path"], line.get("query"), line["status"]) for line in lines] == [
+        ("info", "/fine", "start=now&token=x", 200),
+        ("debug", "/metrics", None, 200),
+        ("info", "/not_acceptable", None, 406),
+    ]
+    assert lines[0]["bytes"] == 4
+    assert all(line["seconds"] >= 0 <= line["cpu_seconds"] for line in lines)
 
 
 async def test_a_port_in_use_is_told() -> None:

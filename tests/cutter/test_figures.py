@@ -14,7 +14,7 @@ def figures() -> dict[str, float]:
         "event_cut_work_ratio_count": {"type": "rough"},
         "event_cut_media_seconds_total": {"type": "rough"},
         "delivered_bytes_total": {"location": "fake"},
-        "event_delivery_seconds_count": {"location": "fake"},
+        "event_delivery_seconds_count": {"location": "fake", "error": ""},
         "claims_lapsed_total": {"state": "EDITED"},
     }
     return {name: REGISTRY.get_sample_value(f"respool_{name}", labels) or 0.0 for name, labels in names.items()}

@@ -47,12 +47,15 @@ async def test_video_is_the_cut_that_was_asked_for(house: House, tmp_path: objec
 
 
 @pytest.mark.parametrize("kind", ["full", "archive", "fast"])
-async def test_each_type_of_cut_is_made(house: House, kind: str) -> None:
-    """Each type is made; a fast one is checked, which makes it a smart one."""
+async def test_each_type_of_cut_is_made(house: House, logged: LogEvents, kind: str) -> None:
+    """Each type is made; a fast one is checked, which makes it smart. Runs of ffmpeg are logged with the event."""
     async with house.cutter():
         await house.add(cut_type=kind, range=(0.1, 0.6))
         row = await house.until(state="DONE")
     assert row["made_as"] == {"fast": "smart"}.get(kind, kind)
+    runs = logged.of("ffmpeg_ended")
+    assert runs or kind == "fast"
+    assert all((run["id"], run["attempt"]) == ("one", 1) for run in runs)
 
 
 async def test_events_are_made_in_order_of_priority(house: House) -> None:

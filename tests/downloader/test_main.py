@@ -132,7 +132,7 @@ async def test_it_tells_how_it_goes(origin: Origin, tmp_path: Path) -> None:
     assert values["respool_recorded_media_seconds_total", "a", "source"] == 4.0
     assert values["respool_recorded_bytes_total", "a", "source"] == sum(map(len, live.bodies))
     assert values["respool_stream_followed", "a", "source"] == 1
-    assert values["respool_segment_fetch_seconds_count", "a", "source"] == 2
+    assert values["respool_segment_fetch_seconds_count", "a", "", "source"] == 2
     assert values["respool_disk_total_bytes", "store"] > values["respool_disk_free_bytes", "store"] > 0
     assert ("respool_event_loop_lag_seconds_count",) in values
     assert [labels for name, *labels in values if name == "respool_build_info" and "downloader" in labels]

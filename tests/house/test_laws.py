@@ -33,7 +33,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("blends", "crossfades"),
     ("blend_commands", "cuts", "splice"),
     ("events", "lifetimes", "samples"),
-    ("durable", "errors", "logs", "metrics", "waits"),
+    ("durable", "errors", "flames", "metrics", "redaction"),
+    ("logs", "timed"),
+    ("waits",),
     (
         "db",
         "disks",
@@ -45,6 +47,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "media",
         "remux",
         "sample_files",
+        "sampling",
         "store",
         "thumbnails",
         "tokens",
@@ -57,6 +60,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "histories",
         "missing",
         "options",
+        "profiling",
         "ranges",
         "recorder_state",
         "recording",
@@ -77,7 +81,7 @@ PURE = {
     "dateutil", "segments", "coverage", "encoding", "levels", "nal", "codec_strings", "ticks", "transitions", "avc",
     "alignment", "facts", "full_cut", "picture_commands", "sound", "transport", "pes", "programme", "scan", "pieces",
     "cuts", "splice", "blend_commands", "blends", "crossfades", "sound_track", "av1", "samples", "skew", "events",
-    "digests", "lifetimes", "limits",
+    "digests", "flames", "lifetimes", "limits", "redaction",
 }  # fmt: skip
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 

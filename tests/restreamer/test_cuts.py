@@ -33,7 +33,7 @@ def cut(url: URL, **changes: str) -> URL:
 def ended(monkeypatch: pytest.MonkeyPatch) -> asyncio.Queue[int]:
     """Give the queue of the statuses under which requests are accounted, each when it has ended."""
     statuses: asyncio.Queue[int] = asyncio.Queue()
-    monkeypatch.setattr(common_web, "_account", lambda _, status, __: statuses.put_nowait(status))
+    monkeypatch.setattr(common_web, "_account", lambda _, status, *__: statuses.put_nowait(status))
     return statuses
 
 

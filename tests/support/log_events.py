@@ -47,7 +47,7 @@ def log_events() -> Iterator[LogEvents]:
     processors = structlog.get_config()["processors"]
     before = processors.copy()
     events = LogEvents()
-    processors[:] = [structlog.processors.add_log_level, events]
+    processors[:] = [structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, events]
     try:
         yield events
     finally:
