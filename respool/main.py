@@ -29,6 +29,7 @@ COMMANDS = {
         "Show which hours go for their age or for space, and which of them stay and why; then delete them.",
     ),
     "tombstone": ("respool.tombstone:cli", "Hide segments from playlists and cuts, here and on other nodes."),
+    "node": ("respool.node:cli", "Say which other nodes there are, and see what either side lacks."),
     "webhook": ("respool.webhook:cli", "Say who is told when an event changes its state."),
     "dsn": ("respool.dsn:cli", "Print the address of the embedded database that `up` runs."),
 }

@@ -119,6 +119,7 @@ def test_help_loads_nothing_heavy() -> None:
         ("respool.tombstone", {"downloader", "restreamer", "librarian", "aiohttp", "asyncpg"}),
         ("respool.keep", {"downloader", "restreamer", "librarian", "cutter", "aiohttp", "PIL"}),
         ("backfiller.main", {"downloader", "restreamer", "respool", "av", "numpy", "requests"}),
+        ("respool.node", {"backfiller", "restreamer", "aiohttp", "av"}),
         ("respool.cut", {"downloader", "restreamer", "aiohttp", "asyncpg"}),
         ("respool.coverage", {"downloader", "restreamer", "aiohttp", "asyncpg"}),
         ("respool.status", {"downloader", "restreamer", "aiohttp", "asyncpg"}),
