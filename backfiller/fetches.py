@@ -140,7 +140,9 @@ class Fetches:
         numbers.FETCHES.labels(source.peer.name, outcome).inc()
         about = {"node": source.peer.name, **job.place._asdict(), "name": job.segment.name}
         if outcome is not Outcome.STOPPED:
-            log.warning("segment_not_fetched", **about, outcome=outcome.value, reason=str(error))
+            # what a node has deleted since it was listed is in order
+            say = log.info if outcome is Outcome.GONE else log.warning
+            say("segment_not_fetched", **about, outcome=outcome.value, reason=str(error))
         if outcome not in OURS and outcome is not Outcome.AWAY:
             source.standing.failed(job.key)
         source.failures += outcome is not Outcome.GONE
