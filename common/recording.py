@@ -24,6 +24,9 @@ from common.timed import timed
 
 log = structlog.get_logger()
 
+# What the temps of copies have before their UUID.
+_COPY = "copy_"
+
 # A temp is locked in the instant after it is made; an empty one younger than this may be just there.
 _EMPTY_TEMP_SECONDS = 60.0
 
@@ -35,16 +38,31 @@ class SegmentWriter:
     """
 
     def __init__(
-        self, store: Store, channel: str, quality: str, start: datetime, duration: timedelta, *, suffix: Suffix = ".ts"
+        self,
+        store: Store,
+        channel: str,
+        quality: str,
+        start: datetime,
+        duration: timedelta,
+        *,
+        suffix: Suffix = ".ts",
+        is_copy: bool = False,
     ) -> None:
-        """Make the temp in its hour's folder. `start` is aware UTC."""
-        self._temp = make_segment(start, duration, SegmentType.TEMP, str(uuid.uuid4()), suffix)
+        """Make the temp in its hour's folder. `start` is aware UTC.
+
+        If it `is_copy`, what a process that dies has written of it is removed by `sweep_temps`, not kept.
+        """
+        unique = f"{_COPY if is_copy else ''}{uuid.uuid4()}"
+        self._temp = make_segment(start, duration, SegmentType.TEMP, unique, suffix)
         self._suffix: Suffix = suffix
         self._folder = store.folder(channel, quality) / hour_name(start)
         self._folder.mkdir(parents=True, exist_ok=True)
         self._path = self._folder / self._temp.name
-        self._file = self._path.open("xb", buffering=0)
+        made = self._path.with_name(f".{unique}") if is_copy else self._path
+        self._file = made.open("xb", buffering=0)
         fcntl.flock(self._file, fcntl.LOCK_EX)
+        if is_copy:  # it has its lock before anybody sees it, so that an empty one without is not left for later
+            made.rename(self._path)
         self._hash = hashlib.sha256()
         self.size = 0
 
@@ -58,7 +76,7 @@ class SegmentWriter:
         """Whether a commit was tried, or it was abandoned."""
         return self._file.closed
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Append to the temp."""
         view = memoryview(data)
         while view:
@@ -78,8 +96,27 @@ class SegmentWriter:
                 self._temp.start, self._temp.duration, kind, content_hash(self._hash.digest()), self._suffix
             )
             self._path.rename(self._folder / segment.name)
-            _sync_folder(self._folder)
+            sync_folder(self._folder)
         return segment
+
+    def commit_copy(self, original: Segment) -> bool:
+        """Bring a copy to disk for good under the name of its original, if the content is what that says.
+
+        Tells whether it is; if not, nothing is left of it. Closes the temp. Whoever makes many copies syncs their
+        folder afterwards, with `sync_folder`.
+        """
+        if content_hash(self._hash.digest()) != original.hash:
+            self.discard()
+            return False
+        try:
+            os.fsync(self._file.fileno())
+            os.utime(self._file.fileno())
+            self._path.rename(self._folder / original.name)
+        except OSError:
+            self.discard()
+            raise
+        self._file.close()
+        return True
 
     def discard(self) -> None:
         """Remove the temp and what was written to it; nothing happens if a commit was tried already."""
@@ -107,8 +144,8 @@ def sweep_temps(
 ) -> list[Segment]:
     """Make `partial` segments of the temps whose writer is gone, and remove the empty ones; give those kept.
 
-    The newest hours are swept first; between two of them `enough` is asked whether to leave the rest for another time,
-    since a store of years takes a minute.
+    Those of copies are removed. The newest hours are swept first; between two of them `enough` is asked whether to
+    leave the rest for another time, since a store of years takes a minute.
     """
     kept: list[Segment] = []
     for hour in reversed(store.hours(channel, quality)):
@@ -126,6 +163,16 @@ def sweep_temps(
     return sorted(kept)
 
 
+def sweep_copies(folder: Path) -> None:
+    """Remove the temps of copies whose writer is gone from an hour's folder, if there is one."""
+    try:
+        names = os.listdir(folder)  # noqa: PTH208 - as above
+    except FileNotFoundError:
+        return
+    for temp in parse_names(parse_hour(folder.name), (name for name in names if f"-temp-{_COPY}" in name))[0]:
+        _sweep(folder / temp.name, temp)
+
+
 def _sweep(path: Path, temp: Segment) -> list[Segment]:
     try:
         file = path.open("r+b")  # NFS locks only what is open for writing
@@ -139,8 +186,9 @@ def _sweep(path: Path, temp: Segment) -> list[Segment]:
         found = os.fstat(file.fileno())
         if not path.exists():  # committed between the listing and the lock
             return []
-        if found.st_size == 0:
-            if time.time() - found.st_mtime > _EMPTY_TEMP_SECONDS:
+        is_copy = temp.hash.startswith(_COPY)
+        if found.st_size == 0 or is_copy:
+            if is_copy or time.time() - found.st_mtime > _EMPTY_TEMP_SECONDS:
                 path.unlink()
             return []
         os.fsync(file.fileno())
@@ -148,12 +196,13 @@ def _sweep(path: Path, temp: Segment) -> list[Segment]:
         content = content_hash(hashlib.file_digest(file, "sha256").digest())
         segment = make_segment(temp.start, temp.duration, SegmentType.PARTIAL, content, suffix)
         path.rename(path.with_name(segment.name))
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     log.info("temp_kept", path=str(path.with_name(segment.name)), bytes=found.st_size)
     return [segment]
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Bring to disk which names a folder holds. Raises OSError."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

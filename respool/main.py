@@ -10,6 +10,10 @@ COMMANDS = {
     "up": ("respool.up:cli", "Run everything on this machine; with no channel, a demo stream."),
     "downloader": ("downloader.main:cli", "Record live HLS streams into the store, each under the NAME given to it."),
     "restreamer": ("restreamer.main:cli", "Serve the store as playlists, segments and cuts over HTTP."),
+    "backfiller": (
+        "backfiller.main:cli",
+        "Fetch what other nodes have recorded and this one has not, of these channels or of all.",
+    ),
     "cutter": ("cutter.main:cli", "Cut the events that operators have edited, and deliver the videos."),
     "librarian": (
         "librarian.main:cli",
@@ -25,6 +29,7 @@ COMMANDS = {
         "Show which hours go for their age or for space, and which of them stay and why; then delete them.",
     ),
     "tombstone": ("respool.tombstone:cli", "Hide segments from playlists and cuts, here and on other nodes."),
+    "node": ("respool.node:cli", "Say which other nodes there are, and see what either side lacks."),
     "webhook": ("respool.webhook:cli", "Say who is told when an event changes its state."),
     "dsn": ("respool.dsn:cli", "Print the address of the embedded database that `up` runs."),
 }

@@ -5,7 +5,7 @@ import fcntl
 import json
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -70,7 +70,10 @@ _DEMO = "demo"
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What runs: `channels` as NAME=URL; with none, the demo stream is recorded. Port 0 is any free one."""
+    """What runs: `channels` as NAME=URL; with none, the demo stream is recorded. Port 0 is any free one.
+
+    `nodes` are addresses of other nodes, to be backfilled from.
+    """
 
     data: Path
     channels: tuple[str, ...]
@@ -79,6 +82,7 @@ class Config:
     port: int
     log_level: str
     limits: Limits = field(default_factory=Limits)
+    nodes: tuple[str, ...] = ()
 
     @property
     def page(self) -> str:
@@ -106,13 +110,15 @@ async def _run_services(config: Config, dsn: str, stop: asyncio.Event) -> None:
         common = ["--base-dir", str(config.data / "segments"), "--log-level", config.log_level]
         address = ["--host", config.host, "--port", str(config.port)]
         shown = ["--templates", str(config.data / "templates")]
-        ports = metrics_ports(config.port)
+        ports = metrics_ports(config.port, (*_WATCHED, "backfiller") if config.nodes else _WATCHED)
         write_targets(config, ports)
         watched = {name: ["--metrics-port", str(port)] for name, port in ports.items()}
         record = [*common, *watched["downloader"], "--qualities", config.qualities, *channels]
         group.create_task(supervise("restreamer", [*common, *address, *shown], stop, stop_seconds=_STOP_SECONDS))
         group.create_task(supervise("downloader", record, stop, stop_seconds=_STOP_SECONDS))
         needing_database = {"cutter": _cutter_arguments(config), "librarian": librarian_arguments(config.limits)}
+        if config.nodes:
+            needing_database["backfiller"] = _backfiller_arguments(config)
         for name, arguments in needing_database.items():
             group.create_task(
                 supervise(
@@ -127,10 +133,10 @@ async def _run_services(config: Config, dsn: str, stop: asyncio.Event) -> None:
         group.create_task(_tell(config, [channel.partition("=")[0] for channel in channels], stop))
 
 
-def metrics_ports(page: int) -> dict[str, int]:
+def metrics_ports(page: int, names: Iterable[str] = _WATCHED) -> dict[str, int]:
     """Choose the ports for metrics: the first free ones after that of the page, so that they stay what they were."""
     ports: dict[str, int] = {}
-    for name in _WATCHED:
+    for name in names:
         after = max(page, *ports.values()) if ports else page
         free = (port for port in range(after + 1, min(after + _PORTS_TRIED, _LAST_PORT) + 1) if _is_free(port))
         ports[name] = next(free, 0) or _free_port(_LOOPBACK, 0)
@@ -161,6 +167,11 @@ def write_targets(config: Config, ports: Mapping[str, int]) -> None:
         new.replace(file)
     except OSError as error:
         log.warning("targets_not_written", file=str(file), reason=error.strerror)
+
+
+def _backfiller_arguments(config: Config) -> list[str]:
+    """What the backfiller is told; of the nodes in the database (`respool node add`) it leaves out this machine."""
+    return [*(part for url in config.nodes for part in ("--node", url)), "--name", socket.gethostname()]
 
 
 def _cutter_arguments(config: Config) -> list[str]:
@@ -307,6 +318,12 @@ def _qualities(_context: click.Context, _parameter: click.Parameter, text: str) 
     return text
 
 
+def _nodes(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
+    from backfiller.node_list import parse_nodes
+
+    return parse_nodes(texts)
+
+
 @click.command("up")
 @data_option
 @option(
@@ -323,6 +340,14 @@ def _qualities(_context: click.Context, _parameter: click.Parameter, text: str) 
     default="source",
     callback=_qualities,
     help="What to record of each channel, separated by commas: source (the best), or names such as 720p60.",
+)
+@option(
+    "--node",
+    "nodes",
+    multiple=True,
+    metavar="URL",
+    callback=_nodes,
+    help="The page of another machine: what it has recorded and this one has not is fetched. May be repeated.",
 )
 @host_option
 @port_option(8000)

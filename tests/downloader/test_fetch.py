@@ -125,7 +125,7 @@ async def test_a_fetch_that_is_cancelled_while_its_file_is_made_leaves_none_open
     loop, made = asyncio.get_running_loop(), list[SegmentWriter]()
 
     class Writer(SegmentWriter):
-        def write(self, data: bytes) -> None:
+        def write(self, data: bytes | memoryview) -> None:
             made.append(self)
             loop.call_soon_threadsafe(fetching.cancel)
             super().write(data)

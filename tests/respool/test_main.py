@@ -75,7 +75,7 @@ def inner_options() -> Iterator[tuple[str, click.Command, click.Option]]:
 
 
 # What is said of one event has no variables: one that is left in a shell would change events, unnoticed.
-SETTINGS = {"--database", "--data", "--as", "--json"}
+SETTINGS = {"--database", "--data", "--as", "--json", "--base-dir", "--token-file", "--ca-file"}
 
 
 @pytest.mark.parametrize(("name", "inner", "option"), [*inner_options()], ids=str)
@@ -115,9 +115,11 @@ def test_help_loads_nothing_heavy() -> None:
         ("downloader.main", {"restreamer", "respool", "asyncpg", "av", "requests", "streamlink", "yt_dlp"}),
         ("restreamer.main", {"downloader", "respool", "asyncpg"}),
         ("librarian.main", {"downloader", "restreamer", "cutter", "respool", "av"}),
-        ("respool.up", {"downloader", "restreamer", "librarian"}),
+        ("respool.up", {"downloader", "restreamer", "backfiller", "librarian"}),
         ("respool.tombstone", {"downloader", "restreamer", "librarian", "aiohttp", "asyncpg"}),
         ("respool.keep", {"downloader", "restreamer", "librarian", "cutter", "aiohttp", "PIL"}),
+        ("backfiller.main", {"downloader", "restreamer", "respool", "av", "numpy", "requests"}),
+        ("respool.node", {"backfiller", "restreamer", "aiohttp", "av"}),
         ("respool.cut", {"downloader", "restreamer", "aiohttp", "asyncpg"}),
         ("respool.coverage", {"downloader", "restreamer", "aiohttp", "asyncpg"}),
         ("respool.status", {"downloader", "restreamer", "aiohttp", "asyncpg"}),

@@ -340,9 +340,14 @@ def test_dsn_of_nothing_is_refused(tmp_path: Path) -> None:
 
 
 def test_stream_that_is_away_does_not_hinder_others(running: Up, start: Callable[..., Up]) -> None:
-    """Beside a stream that does not answer, the other one is recorded; what is wrong is logged once."""
+    """Beside a stream that does not answer, the other one is recorded; what is wrong is logged once.
+
+    What another machine has comes from there.
+    """
+    running.recording()
     demo = running.events("demo_listening")[0]["url"]
-    up = start("--channel", f"bad={NOWHERE}", "--channel", f"good={demo}")
+    up = start("--channel", f"bad={NOWHERE}", "--channel", f"good={demo}", "--node", running.page())
+    until(lambda: up.full("demo"), "the other's recording comes")
     up.recording("good")
     up.recording("good")
     (complaint,) = up.events("stream_not_recorded")

@@ -5,11 +5,11 @@ from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import ClientSession
-from older_node import Exchange, asks_as, exchanges
 from yarl import URL
 
 from common.store import Store
 from common.web import serving
+from older_node import Exchange, asks_as, exchanges
 from restreamer.main import make_app
 
 # What we have instead of a 404; an older node never asks for it.

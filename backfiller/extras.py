@@ -1,0 +1,107 @@
+"""What another node has beside its segments: the files of extra folders, and the playlists kept of its recordings.
+
+No name tells their content: what is here is not fetched again, and nothing shows that what comes is what was meant.
+All of it blocks.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from backfiller.answers import MOST_LISTING_BYTES, MOST_PARTS, digests_of, is_hour, names_of, sense
+from backfiller.outcomes import NodeError, Outcome
+from backfiller.peer import Peer
+from common import histories
+from common.recording import sync_folder
+from common.store import BadPathError, Store, component
+
+# A picture, a template, a playlist of hours; what is larger is none of them.
+_MOST_BYTES = 64 << 20
+
+# Hidden from all listings, in the folder where the file belongs.
+_TEMP_PREFIX = ".fetched-"
+
+
+def fetch_extras(peer: Peer, folder: str, store: Store) -> int:
+    """Fetch what a node has below one of its extra folders and we do not; give the number of files. Raises NodeError.
+
+    Files under names that lead elsewhere are passed over.
+    """
+    with sense():
+        names = names_of(peer.get("extras", folder, most=MOST_LISTING_BYTES) or b"[]", MOST_PARTS)
+    fetched = 0
+    for name in names:
+        parts = name.split("/")
+        if _are_parts(parts):
+            fetched += _fetch(peer, ("segments", folder, *parts), store.base.joinpath(folder, *parts), store.base)
+    return fetched
+
+
+def fetch_histories(peer: Peer, channel: str, quality: str, store: Store) -> int:
+    """Fetch the playlists that a node has kept of hours that are recorded here, too, and give their number.
+
+    Raises NodeError, also if the node gives them to nobody.
+    """
+    fetched = 0
+    with sense():
+        theirs = digests_of(peer.get("histories", channel, quality, most=MOST_LISTING_BYTES) or b"{}")
+        ours = histories.digests(store, channel, quality)
+        here = set(store.hours(channel, quality))
+        for hour in sorted(theirs, reverse=True):
+            if is_hour(hour) and hour in here and theirs[hour] != ours.get(hour):
+                names = names_of(peer.get("histories", channel, quality, hour, most=MOST_LISTING_BYTES) or b"[]")
+                for name, path in _histories(store, channel, quality, hour, names):
+                    fetched += _fetch(peer, ("histories", channel, quality, hour, name), path, path.parent.parent)
+    return fetched
+
+
+def _histories(store: Store, channel: str, quality: str, hour: str, names: list[str]) -> Iterator[tuple[str, Path]]:
+    for name in names:
+        with suppress(BadPathError):
+            yield name, histories.path(store, channel, quality, hour, name)
+
+
+def _fetch(peer: Peer, parts: tuple[str, ...], path: Path, within: Path) -> int:
+    """Fetch a file unless there is something under its name; tell how many were fetched, one or none."""
+    if os.path.lexists(path) or not _leads_below(path.parent, within):
+        return 0
+    temp: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=_TEMP_PREFIX, dir=path.parent)
+        temp = Path(name)
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), 0o644)
+            with peer.body(*parts, most=_MOST_BYTES) as body:
+                for part in body:
+                    file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        temp.rename(path)
+        temp = None
+        sync_folder(path.parent)
+    except OSError as error:
+        raise NodeError(f"The disk here refuses it ({error.strerror or error}).", Outcome.NO_ROOM) from error
+    except NodeError as error:
+        if error.outcome is Outcome.GONE:
+            return 0
+        raise
+    finally:
+        if temp is not None:
+            with suppress(OSError):
+                temp.unlink()
+    return 1
+
+
+def _are_parts(parts: list[str]) -> bool:
+    try:
+        return all(map(component, parts))
+    except BadPathError:
+        return False
+
+
+def _leads_below(folder: Path, within: Path) -> bool:
+    """Tell whether no link on the way leads out of `within`."""
+    return folder.resolve().is_relative_to(within.resolve())
