@@ -29,7 +29,7 @@ from aiohttp import web
 from common import service
 from common.children import send_signal
 from common.errors import UserError
-from common.options import log_level_option, option, port_option
+from common.options import host_option, log_level_option, option, port_option
 from common.waits import backoff, pause
 from common.web import RequestError, answer_errors, serving
 from respool.demo_encoder import (
@@ -71,6 +71,7 @@ class DemoConfig:
     ffmpeg: str
     folder: Path
     port: int = 0
+    host: str = HOST
 
 
 async def run(config: DemoConfig, stop: asyncio.Event, *, listening: Callable[[str], None] | None = None) -> None:
@@ -86,7 +87,7 @@ async def run(config: DemoConfig, stop: asyncio.Event, *, listening: Callable[[s
         )
     async with _workplace(config.folder / _OWN_FOLDER) as folder:
         shelf = Shelf(folder)
-        async with _origin(shelf, config.port) as url:
+        async with _origin(shelf, config.host, config.port) as url:
             log.info("demo_listening", url=url)
             if listening:
                 listening(url)
@@ -210,7 +211,7 @@ async def _workplace(folder: Path) -> AsyncIterator[Path]:
 
 
 @contextlib.asynccontextmanager
-async def _origin(shelf: Shelf, port: int) -> AsyncIterator[str]:
+async def _origin(shelf: Shelf, host: str, port: int) -> AsyncIterator[str]:
     # Any page may play the stream: players fetch it with scripts, and it holds no secret.
     open_to_all = {"Access-Control-Allow-Origin": "*"}
     fresh = open_to_all | {"Cache-Control": "no-cache"}
@@ -238,8 +239,8 @@ async def _origin(shelf: Shelf, port: int) -> AsyncIterator[str]:
     app.router.add_get(PLAYLIST, get_multivariant)
     app.router.add_get(f"/{{rendition:{known}}}.m3u8", get_media)
     app.router.add_get(f"/{{rendition:{known}}}/{{name}}", get_segment)
-    async with serving(app, HOST, port) as bound:
-        yield f"http://{HOST}:{bound}{PLAYLIST}"
+    async with serving(app, host, port) as bound:
+        yield f"http://{host}:{bound}{PLAYLIST}"
 
 
 async def _keep_encoding(ffmpeg: str, shelf: Shelf, stop: asyncio.Event) -> None:
@@ -327,12 +328,13 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     required=True,
     help=f"Folder to work in: the last minutes lie in {_OWN_FOLDER} there, which is removed at the end.",
 )
+@host_option
 @port_option(0)
 @option("--ffmpeg", default=imageio_ffmpeg.get_ffmpeg_exe, help="The ffmpeg to use.")
 @log_level_option
-def main(folder: Path, port: int, ffmpeg: str, log_level: str) -> None:
-    """Serve a live HLS demo stream with the UTC time in its picture, on this machine only."""
-    config = DemoConfig(ffmpeg, folder.absolute(), port)
+def main(folder: Path, host: str, port: int, ffmpeg: str, log_level: str) -> None:
+    """Serve a live HLS demo stream with the UTC time in its picture."""
+    config = DemoConfig(ffmpeg, folder.absolute(), port, host)
     sys.exit(service.main(lambda stop: run(config, stop), name="demo", level=log_level))
 
 
