@@ -146,7 +146,7 @@ def _stats(panel: Json, found: list[Line], box: Box) -> Iterator[str]:
         value = line.points[-1][1]
         middle, size = box.x + (number + 0.5) * wide, min(30.0, wide / 4)
         yield _text(
-            middle, box.y + box.high / 2 + 6, _said(value, panel["unit"]), size, "middle", _colour(panel, value)
+            middle, box.y + box.high / 2 + 6, _said(value, panel["unit"]), size, "middle", fill=_colour(panel, value)
         )
         yield _text(middle, box.y + box.high - 6, line.legend, min(11.0, wide / 8 + 3), "middle")
 
