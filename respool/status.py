@@ -33,7 +33,7 @@ _MOST_TIMES = 3
 @option(
     "--data",
     type=click.Path(path_type=Path, file_okay=False),
-    help=f"{DATA_HELP} In place of --base-dir; while its database runs, all nodes that this one names are asked.",
+    help=f"{DATA_HELP} In place of --base-dir; while its database runs, all nodes that it names are asked.",
 )
 @option("--database", metavar="DSN", help="The address of the database: all nodes that it names are asked.")
 @option("--node", "nodes", metavar="URL", multiple=True, help="The address of a node to ask; may be repeated.")
@@ -61,12 +61,16 @@ def cli(
     way. Times are in UTC.
     """
     named = context.get_parameter_source("base_dir") is ParameterSource.COMMANDLINE
+    store = Store(base_dir if data is None or named else data / "segments")
     with said_plainly():
-        database = database or (None if data is None or named else _running(data))
-        if nodes or database:
-            _show_nodes(names, nodes, database, token_file, json_wanted=json_wanted)
-        else:
-            _show_store(Store(base_dir if data is None or named else data / "segments"), names, json_wanted=json_wanted)
+        embedded = None if database or data is None or named else _running(data)
+        shown = (nodes or database or embedded) and _show_nodes(
+            names, nodes, database or embedded, token_file, json_wanted=json_wanted
+        )
+        if not shown and (nodes or database):
+            raise UserError("The database names no node; name one with --node.")
+        if not shown:
+            _show_store(store, names, json_wanted=json_wanted)
 
 
 def _running(data: Path) -> str | None:
@@ -81,14 +85,18 @@ def _running(data: Path) -> str | None:
 
 def _show_nodes(
     names: tuple[str, ...], nodes: tuple[str, ...], database: str | None, token_file: Path | None, *, json_wanted: bool
-) -> None:
+) -> bool:
+    """Show all nodes; tell whether there is any."""
     from respool import status_of_nodes
 
     found = asyncio.run(status_of_nodes.look(nodes, database, token_file, names))
+    if not found.nodes:
+        return False
     for line in [json.dumps(found.as_json(), indent=2)] if json_wanted else found.lines():
         click.echo(line)
     if not found.told:
         raise click.ClickException("No node has answered.")
+    return True
 
 
 def _show_store(store: Store, names: tuple[str, ...], *, json_wanted: bool) -> None:

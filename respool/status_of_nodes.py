@@ -28,8 +28,6 @@ from respool.status import COLOURS, written
 
 # A node that has not looked at its last day for a while needs some seconds for a few dozen qualities.
 _TIMEOUT: Final = ClientTimeout(total=20.0, connect=5.0)
-_PATIENCE_SECONDS: Final = 5.0
-
 # A thousand qualities, each with some hundred holes.
 _MOST_BYTES: Final = 32 << 20
 
@@ -138,7 +136,7 @@ def _node_as_json(node: Node) -> dict[str, Any]:
 async def look(urls: Iterable[str], database: str | None, token_file: Path | None, names: tuple[str, ...]) -> Found:
     """Ask all nodes, those named and those of the database; `names` are the channels or qualities that are wanted.
 
-    Raises UserError if the database does not answer, there is no node, or what is named is nowhere.
+    Raises UserError if the database does not answer, or what is named is nowhere.
     """
     tokens = () if token_file is None else (await asyncio.to_thread(TokenFile, token_file)).tokens()
     known = [Node(_name_of(url), _checked(url)) for url in urls]
@@ -146,18 +144,16 @@ async def look(urls: Iterable[str], database: str | None, token_file: Path | Non
     if database is not None:
         listed, found = await _read(database)
         known += [node for node in listed if node.url.rstrip("/") not in {each.url.rstrip("/") for each in known}]
-    if not known:
-        raise UserError("The database names no node; name one with --node.")
-    async with client_session(connect_seconds=_PATIENCE_SECONDS) as session:
+    async with client_session() as session:
         nodes = await asyncio.gather(*(_ask(session, node, next(iter(tokens), None), names) for node in known))
-    if names and not any(node.lines for node in nodes) and not any(node.fault for node in nodes):
+    if names and nodes and not any(node.lines for node in nodes) and not any(node.fault for node in nodes):
         raise UserError(f"No node has anything of {' or '.join(names)}.")
     return Found(tuple(nodes), found.events, found.locations)
 
 
 async def _read(database: str) -> tuple[list[Node], Found]:
     try:
-        connections = await db.pool(database, name="respool status", patience=_PATIENCE_SECONDS)
+        connections = await db.pool(database, name="respool status", patience=0)
         try:
             async with connections.acquire() as connection:
                 nodes = await connection.fetch("SELECT name, url, last_seen FROM nodes ORDER BY name")
@@ -188,7 +184,8 @@ async def _ask(session: ClientSession, node: Node, token: str | None, names: tup
     except TimeoutError:
         return _failed(node, "does not answer in time")
     except (ClientError, OSError) as error:
-        return _failed(node, f"cannot be reached ({_plain(str(error)) or type(error).__name__})")
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return _failed(node, f"cannot be reached ({_plain(reason)})")
     except _UNREADABLE:
         return _failed(node, "answers something that is no status")
     wanted = tuple(each for each in lines if _is_wanted(each.channel, each.quality, names))
