@@ -19,7 +19,7 @@ from common import metrics
 from common.coverage_pictures import FOLDER, picture_folder, picture_path
 from common.dateutil import HOUR, floor_hour, hour_name, hours_touching
 from common.expired import Expired
-from common.recorder_state import read_state
+from common.recorder_state import RecorderState, read_state
 from common.sidecar import FactsStore
 from common.status import recordings
 from common.store import BadPathError, Store
@@ -33,8 +33,10 @@ log = structlog.get_logger()
 EVERY_SECONDS: Final = 5.0
 _LOOKS_AT_ALL: Final = timedelta(minutes=1)
 
-# A stream that is recorded is this far behind its own time at the most: what is younger is not missing yet.
+# A stream that is recorded is this far behind its own time at the most: what is younger is not missing yet. One that is
+# seen later than that, as its recorder says, has so much longer.
 DELAY: Final = timedelta(minutes=1)
+_SEEN: Final = timedelta(seconds=30)
 
 _DAY: Final = timedelta(days=1)
 WINDOWS: Final = {"5m": timedelta(minutes=5), "1h": HOUR, "1d": _DAY}
@@ -132,26 +134,21 @@ class Coverage:
     def _look_at(self, recording: Recording, now: datetime, enough: Callable[[], bool], *, due: bool) -> None:
         hours, undrawn = self._known[recording], self._undrawn[recording]
         _, ended = hours.span()
-        hour = floor_hour(now)
-        walked = hours.look(enough) if due else hours.look_at([hour, hour - HOUR])
+        recorder = read_state(self._store, *recording)
+        until = now - _delay(recorder[0] if recorder else None)
+        last = [floor_hour(moment) - shift for moment in (now, until) for shift in (timedelta(), HOUR)]
+        walked = hours.look(enough) if due else hours.look_at(last)
         if walked:
             _WALKED.inc(len(walked))
             undrawn |= {_day(each + shift) for each in walked for shift in (-INTERRUPTION, HOUR + INTERRUPTION)}
             # what came after the end has become a hole, or the other way round
             undrawn |= {_day(edge) for edge in (ended, *hours.span()) if edge is not None}
-        expected = self._expected(recording, hours, now)
-        until = now - DELAY
+        expected = _expected(recorder, hours, now)
         self._show(recording, _sums(self._spans(recording, until - _DAY, until, expected), until))
         if due:
             undrawn |= {_day(until), _day(until - HOUR)}
             self._draw(recording, hours, until, expected, enough)
             hours.save()
-
-    def _expected(self, recording: Recording, hours: QualityHours, now: datetime) -> Expected:
-        first, last = hours.span()
-        found = read_state(self._store, *recording)
-        said = None if found is None else (found[0].recording, found[0].since, found[1])
-        return Expected(first, last, since_when(said, last, now))
 
     def _spans(self, recording: Recording, start: datetime, end: datetime, expected: Expected) -> list[Span]:
         """Give what a range is; of hours that were deleted as too old, nothing is expected."""
@@ -213,6 +210,18 @@ class Coverage:
         if what not in self._warned:
             self._warned.add(what)
             log.warning(event, of=what, reason=str(error))
+
+
+def _delay(state: RecorderState | None) -> timedelta:
+    """Tell how long after its own time what is offered is there for certain."""
+    offset = None if state is None else state.clock_offset
+    return DELAY if offset is None else max(DELAY, timedelta(seconds=offset) + _SEEN)
+
+
+def _expected(recorder: tuple[RecorderState, bool] | None, hours: QualityHours, now: datetime) -> Expected:
+    first, last = hours.span()
+    said = None if recorder is None else (recorder[0].recording, recorder[0].since, recorder[1])
+    return Expected(first, last, since_when(said, last, now))
 
 
 def _sums(spans: list[Span], until: datetime) -> dict[str, dict[Kind, timedelta]]:

@@ -77,11 +77,8 @@ def drawn(store: Store) -> list[str]:
     return sorted(path.name for path in picture_folder(store, "chan", "source").glob("[!.]*"))
 
 
-def test_windows_tell_what_is_recorded(
-    store: Store, clock: Clock, kept: Coverage, recorder: RecorderFile, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_windows_tell_what_is_recorded(store: Store, kept: Coverage, recorder: RecorderFile) -> None:
     """Share, holes, doubtful and interrupted seconds of the last minutes, hour and day; up to a minute ago."""
-    monkeypatch.setattr(coverage, "DELAY", MINUTE)
     recorder.write(RecorderState(recording=True, since=NOON - 5 * HOUR))
     record(store, NOON - 5 * HOUR, 60)
     record(store, NOON - 2 * HOUR, 61)
@@ -116,6 +113,19 @@ def test_one_that_falls_behind_is_seen_and_one_that_is_stopped_is_not(
     clock.now = NOON + 30 * HOUR
     kept.look()
     assert shown("ratio") == shown("hole_seconds") == {"5m": None, "1h": None, "1d": None}
+
+
+def test_a_stream_that_is_seen_late_has_longer(
+    store: Store, clock: Clock, kept: Coverage, recorder: RecorderFile
+) -> None:
+    """Where the newest is always listed minutes after its own time, that is no hole; falling behind it is one."""
+    recorder.write(RecorderState(recording=True, since=NOON - HOUR, clock_offset=600.0))
+    record(store, NOON - HOUR, 50)
+    kept.look()
+    assert shown("hole_seconds")["5m"] == 0
+    clock.now += 2 * MINUTE
+    kept.look()
+    assert shown("hole_seconds")["5m"] == 90
 
 
 def test_the_hour_that_is_recorded_is_followed(
