@@ -102,9 +102,10 @@ class Store:
     FactsStore does.
     """
 
-    def __init__(self, base: Path) -> None:
-        """Open the store; nothing is read or made yet."""
+    def __init__(self, base: Path, *, cached_segments: int = _CACHED_SEGMENTS) -> None:
+        """Open the store; nothing is read or made yet. Hours with so many segments are remembered, at least one."""
         self.base = base
+        self._most_cached = cached_segments
         self.known: Known = lambda _channel, _quality, _hour: _NOTHING_KNOWN
         self._hours: OrderedDict[tuple[str, str, datetime], _CachedHour] = OrderedDict()
         self._cached_segments = 0
@@ -192,7 +193,7 @@ class Store:
                 entry = old
             self._cached_segments += len(entry.candidates.segments) - (len(old.candidates.segments) if old else 0)
             self._hours[key] = entry
-            while self._cached_segments > _CACHED_SEGMENTS and len(self._hours) > 1:
+            while self._cached_segments > self._most_cached and len(self._hours) > 1:
                 _, dropped = self._hours.popitem(last=False)
                 self._cached_segments -= len(dropped.candidates.segments)
         return entry.candidates

@@ -16,14 +16,15 @@ from common.monitoring import serving_metrics
 from common.options import base_dir_option, host_option, limit_options, log_level_option, option
 from common.store import Store
 from common.waits import in_thread
+from librarian.coverage import Coverage
 from librarian.expiry import EVERY_SECONDS, Expiry
 from librarian.needed import Needs
 from librarian.quiet import be_quiet
 
 log = structlog.get_logger()
 
-# One looks while another one removes.
-_THREADS = 2
+# One looks while another one removes, and a third one keeps the coverage.
+_THREADS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ async def run(config: Config, stop: asyncio.Event) -> None:
             # a disk that is full to the last byte is no reason not to start: room is what this is for
             group.create_task(expiry.run(config.limits, needs, stop, config.every))
             group.create_task(expiry.empty_queue(stop))
+            group.create_task(Coverage(store).run(stop))
             group.create_task(watch_disks([Disk("store", store.base)], stop))
 
 

@@ -1,9 +1,7 @@
 """`respool coverage`: what is recorded, as a picture in the terminal or as JSON."""
 
 import json
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -11,17 +9,13 @@ from typing import Any
 
 import click
 
-from common.coverage import BestSequence, Hole
 from common.dateutil import HOUR, format_utc, hours_touching
 from common.errors import UserError
+from common.hour_picture import CELLS, DOUBTFUL, FULL, NOTHING, SOME, HourPicture, picture_hour
 from common.options import base_dir_option, option
-from common.segments import SegmentType
 from common.sidecar import FactsStore
 from common.store import Store
 from respool.arguments import Recording, RecordingType, TimeType, recorded_span, said_plainly
-
-_CELL = timedelta(minutes=1)
-_CELLS = HOUR // _CELL
 
 # What is shown unless a range is named: the last day of the recording.
 _SHOWN = timedelta(hours=24)
@@ -29,61 +23,8 @@ _SHOWN = timedelta(hours=24)
 # A line for each hour: more than nine thousand of them are a mistyped year.
 _LONGEST = timedelta(days=400)
 
-_NOTHING, _SOME, _DOUBTFUL, _FULL, _OUTSIDE = "·", "▒", "▓", "█", " "
-_COLOURS = {_NOTHING: "red", _SOME: "yellow", _DOUBTFUL: "cyan", _FULL: "green"}
-_LEGEND = {_FULL: "complete", _DOUBTFUL: "suspect or partial", _SOME: "with holes", _NOTHING: "nothing"}
-
-
-@dataclass(frozen=True, slots=True)
-class HourPicture:
-    """One hour: a character for each minute, the share covered (0 to 1) of what was asked, and the facts for JSON."""
-
-    start: datetime
-    cells: str
-    share: float
-    segments: dict[str, int]
-    holes: tuple[Hole, ...]
-
-
-def picture_hour(start: datetime, sequence: BestSequence) -> HourPicture:
-    """Draw the hour that begins at `start`, of which `sequence` covers all or a part.
-
-    A minute is whole if no hole takes anything of it, and all of the hour is covered if no minute has a hole.
-    """
-    missing = [timedelta()] * _CELLS
-    for hole in sequence.holes:
-        for cell in _touched(start, hole.start, hole.end):
-            missing[cell] += _overlap(start + cell * _CELL, hole.start, hole.end)
-    segments = sequence.segments
-    odd = (segment for segment in segments if segment.type is not SegmentType.FULL)
-    doubtful = {cell for segment in odd for cell in _touched(start, segment.start, segment.end)}
-    asked = [_overlap(start + cell * _CELL, sequence.start, sequence.end) for cell in range(_CELLS)]
-    length = sum(asked, timedelta())
-    return HourPicture(
-        start,
-        "".join(_cell(asked[cell], missing[cell], doubtful=cell in doubtful) for cell in range(_CELLS)),
-        1 - sum(missing, timedelta()) / length if length else 0.0,
-        # what reaches in from the hour before, or begins as this one ends, is counted there
-        dict(Counter(segment.type.value for segment in segments if start <= segment.start < start + HOUR)),
-        tuple(sequence.holes),
-    )
-
-
-def _cell(asked: timedelta, missing: timedelta, *, doubtful: bool) -> str:
-    if not asked:
-        return _OUTSIDE
-    if missing:
-        return _NOTHING if missing >= asked else _SOME
-    return _DOUBTFUL if doubtful else _FULL
-
-
-def _touched(start: datetime, begin: datetime, end: datetime) -> range:
-    """Give the cells of the hour at `start` that have a part in the time from `begin` to `end`."""
-    return range(max(0, (begin - start) // _CELL), min(_CELLS, -((start - end) // _CELL)))
-
-
-def _overlap(cell: datetime, begin: datetime, end: datetime) -> timedelta:
-    return max(timedelta(), min(cell + _CELL, end) - max(cell, begin))
+_COLOURS = {NOTHING: "red", SOME: "yellow", DOUBTFUL: "cyan", FULL: "green"}
+_LEGEND = {FULL: "complete", DOUBTFUL: "suspect or partial", SOME: "with holes", NOTHING: "nothing"}
 
 
 @click.command("coverage")
@@ -156,13 +97,17 @@ def _draw(recording: Recording, start: datetime, end: datetime, hours: list[Hour
 
 def draw_hours(hours: list[HourPicture]) -> None:
     """Draw the hours, day by day, on lines of at most 80 characters."""
-    day, scale = "", "".join(f":{minute:<9}" for minute in range(10, _CELLS, 10))
+    day, scale = "", "".join(f":{minute:<9}" for minute in range(10, CELLS, 10))
     for hour in hours:
         if (today := f"{hour.start:%Y-%m-%d}") != day:
             day = today
             click.echo(f"{day:<16}{scale}  share  holes")
-        cells = "".join(click.style(cell, fg=_COLOURS.get(cell)) for cell in hour.cells)
-        click.echo(f"{hour.start:%H:%M} {cells} {percent(hour.share):>6} {len(hour.holes):>6}")
+        click.echo(f"{hour.start:%H:%M} {coloured(hour.cells)} {percent(hour.share):>6} {len(hour.holes):>6}")
+
+
+def coloured(cells: str) -> str:
+    """Give the characters of a picture their colours."""
+    return "".join(click.style(cell, fg=_COLOURS.get(cell)) for cell in cells)
 
 
 def legend() -> str:

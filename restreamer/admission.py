@@ -17,7 +17,7 @@ _LOOK_SECONDS = 1.0
 OPEN = frozenset({"/health", "/metrics", "/openapi.json", profiling.PATH})
 
 # What only other nodes ask for: with it, all that there is can be found and copied. So are the files of extra folders.
-_FOR_NODES = ("/files/{channel}/{quality}/{hour}", "/digests", "/extras/", "/histories/")
+_FOR_NODES = ("/files/{channel}/{quality}/{hour}", "/digests", "/extras/", "/histories/", "/status")
 _FILES = "/segments/"
 
 

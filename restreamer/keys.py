@@ -10,6 +10,7 @@ from common.store import Store
 from restreamer.admission import Admission
 from restreamer.answers import Flights
 from restreamer.live import LiveLists
+from restreamer.node_status import NodeStatus
 from restreamer.prober import Prober
 from restreamer.rates import MeasuredHours
 from restreamer.rendered import RenderedHours
@@ -21,6 +22,7 @@ FLIGHTS = web.AppKey("flights", Flights)
 RENDERED = web.AppKey("rendered", RenderedHours)
 FACTS = web.AppKey("facts", FactsStore)
 RATES = web.AppKey("rates", MeasuredHours)
+STATUS = web.AppKey("status", NodeStatus)
 PROBER = web.AppKey("prober", Prober)
 TEMPLATES = web.AppKey("templates", Templates)
 ADMISSION = web.AppKey("admission", Admission)

@@ -22,7 +22,7 @@ from common.store import BadPathError, Store, component
 from common.tokens import TokenFile
 from common.waits import in_thread
 from common.web import Handler, answer_errors, serving, show_metrics
-from restreamer import cuts, digests, extras, histories, listings, openapi, pictures, playlists
+from restreamer import cuts, digests, extras, histories, listings, openapi, pictures, playlists, statuses
 from restreamer.admission import Admission, Guard
 from restreamer.answers import Flights
 from restreamer.files import send_file
@@ -38,11 +38,13 @@ from restreamer.keys import (
     PROBER,
     RATES,
     RENDERED,
+    STATUS,
     STORE,
     TEMPLATES,
 )
 from restreamer.limits import MOST_CUTS, MOST_PICTURES, MOST_PLAYLISTS, Slots
 from restreamer.live import LiveLists
+from restreamer.node_status import NodeStatus
 from restreamer.prober import Prober
 from restreamer.rates import MeasuredHours
 from restreamer.rendered import RenderedHours
@@ -110,6 +112,7 @@ def make_app(
     app[RENDERED] = RenderedHours()
     app[RATES] = MeasuredHours(store, app[FACTS])
     app[FLIGHTS] = Flights()
+    app[STATUS] = NodeStatus(store)
     app[ACCEL_PREFIX] = accel_prefix
     app[TEMPLATES] = Templates(templates)
     app[EXTRAS] = extra
@@ -149,6 +152,8 @@ def _routes(pages: Path) -> list[web.RouteDef]:
         web.get("/thumbnails", pictures.templates),
         web.get(f"/thumbnail/{_C}/{_Q}.png", stills.limited(pictures.thumbnail)),
         web.post(f"/thumbnail/{_C}/{_Q}.png", stills.limited(pictures.compose_thumbnail)),
+        web.get("/status", statuses.status),
+        web.get(f"/coverage/{_C}/{_Q}/{_DAY}.png", statuses.coverage),
         web.get("/metrics", show_metrics),
         web.get("/health", listings.health),
         web.get("/openapi.json", openapi.show_document),

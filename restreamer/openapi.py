@@ -190,6 +190,18 @@ ROUTES: Mapping[str, Route] = {
         required=("timestamp",),
         also=(304, 404),
     ),
+    "/status": Route(
+        "getStatus",
+        "How this node stands: its version, its disk, what is being recorded, and what is missing of the last hours.",
+        {"application/json": {"$ref": "#/components/schemas/Status"}},
+    ),
+    "/coverage/{channel}/{quality}/{day}.png": Route(
+        "getCoveragePicture",
+        "The librarian's picture of what is recorded of a day.",
+        _PNG,
+        headers=("Range",),
+        also=_FILE,
+    ),
     "/metrics": Route("getMetrics", "The figures of this process, as Prometheus reads them.", {"text/plain": _TEXT}),
     "/health": Route(
         "getHealth",
@@ -297,7 +309,11 @@ def document() -> Json:
             for path, route in ROUTES.items()
         },
         "components": {
-            "schemas": {"Error": _object(error="One sentence that says what was wrong."), "Health": _HEALTH},
+            "schemas": {
+                "Error": _object(error="One sentence that says what was wrong."),
+                "Health": _HEALTH,
+                "Status": _STATUS,
+            },
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
     }
@@ -310,6 +326,50 @@ def _object(**properties: str) -> Json:
 
 _ERROR: Json = {"$ref": "#/components/schemas/Error"}
 _HEALTH = _object(status="ok, or failing.", store="readable, or what is wrong with it in one sentence.")
+
+
+_NUMBERS: Json = {"type": "object", "additionalProperties": {"type": "number"}}
+_WINDOW: Json = {
+    "type": "object",
+    "required": ["start", "end", "covered", "offered_seconds", "recorded_seconds", "missing_seconds", "missing"],
+    "properties": {
+        "start": _TIME,
+        "end": _TIME,
+        "covered": {"type": "number", "minimum": 0, "maximum": 1},
+        "offered_seconds": {"type": "number"},
+        "recorded_seconds": _NUMBERS,
+        "missing_seconds": _NUMBERS,
+        "missing": {"type": "array", "items": _object(start="Its start.", end="Its end.", reason="Why, in one word.")},
+    },
+}
+_RECORDING: Json = {
+    "type": "object",
+    "required": ["channel", "quality", "recorder", "newest", "lag_seconds", "last_hour", "last_day", "picture"],
+    "properties": {
+        "channel": _TEXT,
+        "quality": _TEXT,
+        "recorder": {"enum": ["recording", "waiting", "stopped", "unknown"]},
+        "newest": {"type": ["string", "null"]},
+        "lag_seconds": {"type": ["number", "null"]},
+        "last_hour": _WINDOW,
+        "last_day": _WINDOW,
+        "picture": {"type": "array", "items": _object(hour="An hour.", cells="A character for each minute.")},
+    },
+}
+_STATUS: Json = {
+    "type": "object",
+    "required": ["version", "now", "disk", "recordings"],
+    "properties": {
+        "version": _TEXT,
+        "now": _TIME,
+        "disk": {
+            "type": "object",
+            "required": ["free_bytes", "total_bytes"],
+            "properties": {"free_bytes": {"type": "integer"}, "total_bytes": {"type": "integer"}},
+        },
+        "recordings": {"type": "array", "items": _RECORDING},
+    },
+}
 
 
 def _operation(path: str, route: Route) -> Json:

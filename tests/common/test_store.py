@@ -233,7 +233,7 @@ def test_a_removed_hour_is_empty(store: Store) -> None:
 
 def test_the_cache_is_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """The hours that were not used for the longest time are forgotten when there are too many segments."""
-    monkeypatch.setattr(store_module, "_CACHED_SEGMENTS", 4)
+    store = Store(store.base, cached_segments=4)
     monkeypatch.setattr(store_module, "_CLOCK_TICK_NS", -1)
     for hour in (12, 13, 14):
         put(store, seg(f"{hour}:00:00", 2.0), seg(f"{hour}:00:02", 2.0))
@@ -245,9 +245,9 @@ def test_the_cache_is_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> 
     assert store._cached_segments == sum(len(entry.candidates.segments) for entry in store._hours.values()) == 4
 
 
-def test_one_hour_is_kept_whatever_its_size(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_hour_is_kept_whatever_its_size(store: Store) -> None:
     """An hour that is larger than all that may be kept is kept nevertheless, alone."""
-    monkeypatch.setattr(store_module, "_CACHED_SEGMENTS", 1)
+    store = Store(store.base, cached_segments=1)
     put(store, seg("12:00:00", 2.0), seg("12:00:02", 2.0), seg("13:00:00", 2.0))
     settle(store)
     kept = store.candidates("chan", "source", NOON)

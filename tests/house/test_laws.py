@@ -23,6 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("dateutil",),
     ("segments",),
     ("coverage", "digests", "skew"),
+    ("hour_picture", "stretches"),
     ("encoding", "levels", "limits", "nal", "ticks", "transitions"),
     ("codec_strings",),
     ("av1", "avc", "facts", "picture_commands", "sound", "transport"),
@@ -55,6 +56,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "clips",
+        "coverage_pictures",
         "digest_cache",
         "expired",
         "histories",
@@ -69,7 +71,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "tombstones",
         "verify",
     ),
-    ("children", "encodings", "frames", "monitoring", "reading", "waveforms"),
+    ("children", "encodings", "frames", "monitoring", "reading", "status", "waveforms"),
     ("rough",),
     ("smart",),
     ("sample_cuts",),
@@ -81,7 +83,7 @@ PURE = {
     "dateutil", "segments", "coverage", "encoding", "levels", "nal", "codec_strings", "ticks", "transitions", "avc",
     "alignment", "facts", "full_cut", "picture_commands", "sound", "transport", "pes", "programme", "scan", "pieces",
     "cuts", "splice", "blend_commands", "blends", "crossfades", "sound_track", "av1", "samples", "skew", "events",
-    "digests", "flames", "lifetimes", "limits", "redaction",
+    "digests", "flames", "hour_picture", "lifetimes", "limits", "redaction", "stretches",
 }  # fmt: skip
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 

@@ -114,7 +114,7 @@ def test_help_loads_nothing_heavy() -> None:
     [
         ("downloader.main", {"restreamer", "respool", "asyncpg", "av", "requests", "streamlink", "yt_dlp"}),
         ("restreamer.main", {"downloader", "respool", "asyncpg"}),
-        ("librarian.main", {"downloader", "restreamer", "cutter", "respool", "av"}),
+        ("librarian.main", {"downloader", "restreamer", "cutter", "respool"}),
         ("respool.up", {"downloader", "restreamer", "backfiller", "librarian"}),
         ("respool.tombstone", {"downloader", "restreamer", "librarian", "aiohttp", "asyncpg"}),
         ("respool.keep", {"downloader", "restreamer", "librarian", "cutter", "aiohttp", "PIL"}),

@@ -23,6 +23,7 @@ from schemathesis.checks import CheckContext, CheckFunction
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from common import histories, profiling
+from common.coverage_pictures import picture_path
 from common.dateutil import hour_name
 from common.recording import SegmentWriter
 from common.segments import SegmentType
@@ -75,6 +76,10 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, list[Plac
             places.append({"channel": channel, "quality": quality, "hour": segment.hour, "name": segment.name})
     film = put_in_time(store, NOON, ts_segments(folder, seconds=2.0, length=1.0), channel="film")
     places += [{"channel": "film", "quality": "source", "hour": each.hour, "name": each.name} for each in film]
+    for recorded_at in places:
+        picture = picture_path(store, recorded_at["channel"], recorded_at["quality"], recorded_at["hour"][:10])
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(picture)
     hour = store.base / "chan/source" / hour_name(NOON)
     (hour / places[0]["name"]).with_suffix(".tombstone").touch()
     (hour / "what is no segment").write_text(CANARY)
