@@ -58,7 +58,13 @@ DEFAULT_SETTINGS = {
 }
 
 _REFUSED = counter("cuts_thrown_away", "Full cuts that were not what was planned.")
-_FALLBACKS = counter("cut_fallbacks", "Smart cuts that were made as full ones, by the reason.", "reason")
+_CHECK_FAILED, _NOT_TO_BE_COPIED = "check failed", "cannot be copied"
+_FALLBACKS = counter(
+    "cut_fallbacks",
+    "Smart cuts that were made as full ones, by the reason.",
+    "reason",
+    known=(_CHECK_FAILED, _NOT_TO_BE_COPIED),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +211,7 @@ async def make_smart(
         planned = await in_thread(plan_smart, gathered, order)
         await _make_checked(gathered.reading, planned, container, output, progress)
     except (CannotSpliceError, EncodingError, VerificationError) as error:
-        reason = "check failed" if isinstance(error, VerificationError) else "cannot be copied"
+        reason = _CHECK_FAILED if isinstance(error, VerificationError) else _NOT_TO_BE_COPIED
         _FALLBACKS.labels(reason).inc()
         log.warning("smart_cut_made_as_full", channel=order.channel, quality=order.quality, reason=str(error))
         made = await make_full(gathered, order, DEFAULT_SETTINGS[container], output, progress)

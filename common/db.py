@@ -62,7 +62,10 @@ _SECONDS = metrics.seconds(
     "database_statement", "Time until the database has answered, with that for a connection.", "kind"
 )
 _FAILURES = metrics.counter(
-    "database_failures", "Statements and transactions that failed; a conflict is then retried.", "reason"
+    "database_failures",
+    "Statements and transactions that failed; a conflict is then retried.",
+    "reason",
+    known=("conflict", "away", "refused"),
 )
 _RETRIES = metrics.counter("database_retries", "Transactions that were done again for a conflict.", "reason")
 

@@ -1,7 +1,7 @@
 """Metrics: how ours are named (Prometheus' conventions, a `respool_` prefix) and how they are shown."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -65,10 +65,17 @@ def made() -> list[Metric]:
     return sorted(_made)
 
 
-def counter(name: str, text: str, *labels: str) -> Counter:
-    """Make the counter `respool_<name>_total`; what it counts is said by `text`. Labels must be bounded."""
+def counter(name: str, text: str, *labels: str, known: Iterable[str] = ()) -> Counter:
+    """Make the counter `respool_<name>_total`; what it counts is said by `text`. Labels must be bounded.
+
+    The `known` values of its one label are shown as 0 before there is anything to count. To Prometheus a counter that
+    comes into being as 1 has not grown: without them, an alert would miss the first of what it is about.
+    """
     _made.append(Metric(f"respool_{name}_total", "counter", labels, text))
-    return Counter(f"respool_{name}", text, labels)
+    made = Counter(f"respool_{name}", text, labels)
+    for value in known:
+        made.labels(value)
+    return made
 
 
 def gauge(name: str, text: str, *labels: str, together: Together = "livesum") -> Gauge:

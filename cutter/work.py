@@ -32,7 +32,10 @@ _CLAIMS = counter("event_claims", "Events that this cutter has claimed.")
 _ENDS = counter("event_claim_ends", "How the work on claimed events ended.", "outcome")
 
 _LAPSED = counter(
-    "claims_lapsed", "Claims of cutters that fell silent, freed by this one; what the event is now.", "state"
+    "claims_lapsed",
+    "Claims of cutters that fell silent, freed by this one; what the event is now.",
+    "state",
+    known=(State.EDITED, State.UNEDITED),
 )
 _QUEUE_WAIT = seconds("event_queue_wait", "From when an event could be claimed to its claim.", buckets=LONG_SECONDS)
 

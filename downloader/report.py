@@ -89,6 +89,12 @@ class Report:
     _complained: bool = False
     _clock: ClockWatch = field(default_factory=ClockWatch)
 
+    def __post_init__(self) -> None:
+        """Show that nothing is missing yet: an alert compares the first that is with it."""
+        for reason in Reason:
+            _MISSING.labels(self.channel, self.quality, reason.value)
+            _MISSING_SECONDS.labels(self.channel, self.quality, reason.value)
+
     def totals(self) -> Totals:
         """Sum up."""
         return Totals(self._offered, +self._recorded, +self._missing, len(self._under_way))
