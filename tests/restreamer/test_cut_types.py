@@ -16,6 +16,7 @@ from checks import assert_numbers, assert_steady, copied_numbers
 from common.pieces import CannotSpliceError
 from common.web import serving
 from complaints import complaints
+from log_events import log_events
 from marked import SourceKind
 from restreamer.main import make_app
 from seen import read, read_once
@@ -82,6 +83,21 @@ async def test_what_is_encoded_anew_is_exact_too(
     with av.open(tmp_path / "made") as container:
         assert container.streams.video[0].codec_context.codec.canonical_name == codec
     assert len(read(tmp_path / "made").pictures) == (1.5 + 1.5 + 1.0 - 0.5) * KIND.fps
+
+
+async def test_a_run_of_ffmpeg_tells_for_which_request_it_was(
+    client: ClientSession, address: URL, source: Source
+) -> None:
+    """The identifier that a client gave its request is in the log of all that was done for it, ffmpeg included."""
+    start, end = moments(source, 1.5, 2.0)
+    query = {"type": "mpegts", "start": start.isoformat(), "end": end.isoformat()}
+    with log_events() as events:
+        async with client.get(address % query, headers={"X-Request-Id": "nginx-42"}) as answer:
+            assert (answer.status, answer.headers["X-Request-Id"]) == (200, "nginx-42")
+            await answer.read()
+        (run,) = await events.wait("ffmpeg_ended")
+        (request,) = await events.wait("request")
+    assert (run["outcome"], run["request_id"], request["request_id"]) == ("done", "nginx-42", "nginx-42")
 
 
 async def test_ranges_follow_each_other(client: ClientSession, address: URL, source: Source) -> None:
