@@ -5,7 +5,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import click
 import pytest
+
+from respool.main import cli
 
 
 @pytest.fixture
@@ -71,3 +74,31 @@ def test_rules_ask_for_what_there_is(root: Path) -> None:
     known |= {*re.findall(r"record: (\S+)", rules)}
     for expression in re.findall(r"expr: (?:>\n(?:\s{10}.*\n)+|.*)", rules):
         assert {*re.findall(r"\b[a-z_]*:?respool_[a-z0-9_:]+", expression)} <= known
+
+
+def names_in_alerts(root: Path) -> list[str]:
+    """Give what the page of alerts has between backquotes, as single lines."""
+    return [" ".join(each.split()) for each in re.findall(r"`([^`]+)`", (root / "docs" / "alerts.md").read_text())]
+
+
+def test_alerts_name_commands_that_there_are(root: Path) -> None:
+    """Every command that is to be given when an alert fires can be given, with its flags."""
+    commands = [each.split()[1:] for each in names_in_alerts(root) if each.startswith("respool ")]
+    assert len(commands) > 10
+    for words in commands:
+        command: click.Command = cli
+        while isinstance(command, click.Group):
+            found = command.get_command(click.Context(command), words.pop(0))
+            assert found is not None, words
+            command = found
+        flags = {flag for parameter in command.params for flag in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= flags, command.name
+
+
+def test_alerts_name_log_events_that_there_are(root: Path) -> None:
+    """Every event of the log, reason or column that an alert's page names is one in the code."""
+    named = {each for each in names_in_alerts(root) if re.fullmatch(r"[a-z]+(_[a-z]+)+", each)}
+    assert len(named) > 8
+    packages = ("backfiller", "common", "cutter", "downloader", "librarian", "restreamer")
+    code = "".join(file.read_text() for package in packages for file in (root / package).rglob("*.py"))
+    assert {each for each in named if f'"{each}"' not in code} == set()
