@@ -77,7 +77,8 @@ class Worker:
                     await pause(stop, self.every_seconds * (0.9 + 0.2 * self.rand()))
                     continue
                 failures += 1
-                grown = backoff(failures, first=_FIRST_PAUSE_SECONDS, most=_LONGEST_PAUSE_SECONDS, rand=self.rand)
+                first = min(_FIRST_PAUSE_SECONDS, self.every_seconds)
+                grown = backoff(failures, first=first, most=_LONGEST_PAUSE_SECONDS, rand=self.rand)
                 await pause(stop, max(grown, self.source.standing.away_seconds))
         finally:
             self.source.peer.close()
@@ -163,6 +164,9 @@ class Worker:
         for outcome in (Outcome.AWAY, Outcome.NO_ROOM, Outcome.STOPPED):
             if outcome in outcomes.values():
                 raise NodeError(_ENDS[outcome], outcome)
+        if self.source.standing.away_seconds:
+            lie = next((outcome for outcome in outcomes.values() if outcome in LIES), Outcome.REFUSED)
+            raise NodeError("It lies, and nothing more is asked of it for now.", lie)
 
     def _has_lied(self, error: NodeError) -> bool:
         """Note a lie, if it was one; tell whether the node is put away for it."""
