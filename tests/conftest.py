@@ -221,7 +221,7 @@ def _bytes(text: str | None) -> list[int] | None:
 
 
 # The files that take longest go first, so that no worker has one left when the others are done.
-LONGEST = ("test_up.py", "test_docs.py", "test_page.py", "test_hls_js.py", "test_smart.py")
+LONGEST = ("test_up.py", "test_docs.py", "test_page.py", "test_hls_js.py", "test_smart.py", "test_real_nodes.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
