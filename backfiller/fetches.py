@@ -73,6 +73,8 @@ class Fetches:
         if source not in self._sources:
             self._sources.append(source)
         jobs = [self._join(source, place, segment) for segment in segments]
+        # hours that differ are found newest first, but a later look finds newer ones
+        source.wanted = deque(sorted(source.wanted, key=lambda job: job.place.hour, reverse=True))
         try:
             self._start()
             for job in jobs:

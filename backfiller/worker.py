@@ -3,8 +3,8 @@
 import asyncio
 import random
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Collection
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -77,7 +77,8 @@ class Worker:
                     await pause(stop, self.every_seconds * (0.9 + 0.2 * self.rand()))
                     continue
                 failures += 1
-                grown = backoff(failures, first=_FIRST_PAUSE_SECONDS, most=_LONGEST_PAUSE_SECONDS, rand=self.rand)
+                first = min(_FIRST_PAUSE_SECONDS, self.every_seconds)
+                grown = backoff(failures, first=first, most=_LONGEST_PAUSE_SECONDS, rand=self.rand)
                 await pause(stop, max(grown, self.source.standing.away_seconds))
         finally:
             self.source.peer.close()
@@ -120,14 +121,10 @@ class Worker:
         return done
 
     async def _go_through(self, done: Pass) -> None:
-        places = await self._aside(self.survey.differing)
-        turns = asyncio.Semaphore(_HOURS_AT_ONCE)
         failed: list[NodeError] = []
         try:
             async with asyncio.TaskGroup() as group:
-                for place in places:
-                    await turns.acquire()
-                    group.create_task(self._hour(place, done)).add_done_callback(lambda _: turns.release())
+                await self._go_through_hours(group, done)
         except* NodeError as errors:
             failed += _leaves(errors)
         if failed:
@@ -136,6 +133,28 @@ class Worker:
         if self.extras or self.histories:
             done.extras = await self._aside(self._fetch_extras)
             numbers.EXTRAS.labels(self.name).inc(done.extras)
+
+    async def _go_through_hours(self, group: asyncio.TaskGroup, done: Pass) -> None:
+        """Bring the hours that differ, the newest first.
+
+        Where that takes long, as after days away, what has become missing meanwhile is looked for as often as else.
+        """
+        loop = asyncio.get_running_loop()
+        running: dict[asyncio.Task[None], Place] = {}
+        places = deque(await self._aside(self.survey.differing))
+        again = loop.time() + self.every_seconds
+        while places or running:
+            while places and _may_begin(places[0], running.values()):
+                place = places.popleft()
+                running[group.create_task(self._hour(place, done))] = place
+            waiting = max(0.0, again - loop.time())
+            ended, _ = await asyncio.wait(running, timeout=waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in ended:
+                del running[task]
+            if loop.time() >= again and (places or running):
+                found, under_way = await self._aside(self.survey.differing), set(running.values())
+                places = deque(place for place in found if place not in under_way)
+                again = loop.time() + self.every_seconds
 
     async def _hour(self, place: Place, done: Pass) -> None:
         """Bring one hour to what the node has of it."""
@@ -163,6 +182,9 @@ class Worker:
         for outcome in (Outcome.AWAY, Outcome.NO_ROOM, Outcome.STOPPED):
             if outcome in outcomes.values():
                 raise NodeError(_ENDS[outcome], outcome)
+        if self.source.standing.away_seconds:
+            lie = next((outcome for outcome in outcomes.values() if outcome in LIES), Outcome.REFUSED)
+            raise NodeError("It lies, and nothing more is asked of it for now.", lie)
 
     def _has_lied(self, error: NodeError) -> bool:
         """Note a lie, if it was one; tell whether the node is put away for it."""
@@ -216,6 +238,13 @@ _ENDS = {
 
 # What one hour's listing may be, while the others are as they should be.
 _OF_AN_HOUR = LIES | {Outcome.REFUSED}
+
+
+def _may_begin(place: Place, under_way: Collection[Place]) -> bool:
+    """Tell whether an hour is looked at now: one that is newer than all others does not wait for a turn."""
+    if len(under_way) < _HOURS_AT_ONCE:
+        return True
+    return len(under_way) < 2 * _HOURS_AT_ONCE and all(place.hour > other.hour for other in under_way)
 
 
 def _leaves(group: ExceptionGroup[NodeError]) -> list[NodeError]:

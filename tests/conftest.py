@@ -220,8 +220,17 @@ def _bytes(text: str | None) -> list[int] | None:
 # Nothing is skipped -------------------------------------------------------------------------------------------------
 
 
-# The files that take longest go first, so that no worker has one left when the others are done.
-LONGEST = ("test_up.py", "test_docs.py", "test_page.py", "test_prometheus.py", "test_hls_js.py", "test_smart.py")
+# The files that take longest go first, so that no worker has one left when the others are done. What waits for real time
+# and what takes the processors are mixed, since players that lack them fall behind.
+LONGEST = (
+    "test_up.py",
+    "test_docs.py",
+    "test_smart.py",
+    "test_page.py",
+    "test_real_nodes.py",
+    "test_prometheus.py",
+    "test_hls_js.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

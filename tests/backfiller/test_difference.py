@@ -156,8 +156,9 @@ def test_nothing_is_fetched_twice(ours: list[str], theirs: list[str]) -> None:
 def test_nodes_converge_and_stay_quiet(
     first: list[str], second: list[str], third: list[str], rounds: list[list[int]]
 ) -> None:
-    """Nodes that fetch from each other come to rest; then all have the tombstones, and for each start one as good."""
+    """Nodes that fetch from each other come to rest; then each has all that any had, but for what a rule leaves out."""
     nodes = [first, second, third]
+    union = segments([*first, *second, *third])
     for order in [*rounds, *[[0, 1, 2]] * 4]:
         for number in order:
             for other in range(3):
@@ -167,6 +168,11 @@ def test_nodes_converge_and_stay_quiet(
             assert compare(ours, theirs).settled
     stones = [{name for name in names if name.endswith(".tombstone")} for names in nodes]
     assert stones[0] == stones[1] == stones[2]
+    hidden = {stem(name) for name in stones[0]}
+    for names in nodes:
+        held = [segment for segment in segments(names) if stem(segment.name) not in hidden]
+        lacking = [each for each in union if each.name not in names and each.type is not SegmentType.TEMP]
+        assert all(explained(each, held, hidden) for each in lacking)
 
 
 def segments(names: Sequence[str], hour: datetime = NOON) -> list[Segment]:

@@ -1,6 +1,7 @@
 """Several nodes at once: each segment is fetched once, from whichever node has it."""
 
 import asyncio
+import json
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 
 from backfiller.main import Backfiller
 from hls_origin import Answer, Held, Origin, status
-from listed_node import listing, name_of, path_of
+from listed_node import HOUR, HOURS, listing, name_of, path_of
+from log_events import PATIENCE_SECONDS
 from other_nodes import Hire, Node, node
 
 
@@ -93,3 +95,33 @@ async def test_node_that_goes_away_is_not_asked_for_all_the_rest(origin: Origin,
         with pytest.raises(Exception, match="went away"):
             await worker.go_through()
     assert asked <= 8
+
+
+async def test_new_holes_come_before_what_is_left_of_old_hours(origin: Origin, hire: Hire) -> None:
+    """While a node still gives an hour of long ago, a segment that has become missing since is asked for next."""
+    names = [name_of(str(number).encode(), 2.0 * number) for number in range(8)]
+    held = [Held(str(number).encode(), 0) for number in range(8)]
+    for name, answer in zip(names, held, strict=True):
+        origin.put(path_of(name), answer)
+    worker = hire(listing(origin, *names))
+    worker.every_seconds = 0.05
+    going = asyncio.ensure_future(worker.go_through())
+    for answer in held[4:]:  # the newest, as many as are fetched at once
+        await answer.wait()
+    new = name_of(b"new", 3600.0)
+    hour = "2026-03-01T13"
+    origin.put(HOURS, json.dumps(["2026-03-01T12", hour]))
+    origin.put(HOUR.replace("2026-03-01T12", hour), json.dumps([new]))
+    origin.put(path_of(new).replace("2026-03-01T12", hour), b"new")
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not any(job.segment.name == new for job in worker.source.wanted):
+            assert not going.done()
+            await asyncio.sleep(0)
+        origin.requests.clear()
+        held[7].release.set()
+        while not (asked := [path for path in origin.requests if path.startswith("/segments/")]):
+            assert not going.done()
+            await asyncio.sleep(0)
+    assert asked[0].endswith(new)
+    origin.let_go()
+    assert (await going).fetched == 9

@@ -1,5 +1,6 @@
 """Nodes that lie, by mistake or on purpose: they are limited, named, and harm nothing."""
 
+import asyncio
 import gzip
 import json
 from collections.abc import Callable
@@ -9,6 +10,7 @@ import pytest
 from backfiller.main import Backfiller
 from backfiller.outcomes import NodeError, Outcome
 from backfiller.transfer import copy
+from downloads import Ticks
 from hls_origin import Answer, Origin, breaks_off, hangs_up, raw, redirect, status, typed
 from listed_node import HOUR, HOURS, listing, name_of, path_of
 from log_events import LogEvents
@@ -125,16 +127,26 @@ async def test_digests_that_are_none(origin: Origin, fill: Fill, digests: str) -
     assert told.value.outcome in (Outcome.NONSENSE, Outcome.TOO_LONG)
 
 
-async def test_node_that_lies_is_put_away(here: Node, origin: Origin, hire: Hire, events: LogEvents) -> None:
-    """After three lies nothing more is asked of a node for a minute, then for longer; what it gave before stays."""
+async def test_node_that_lies_is_put_away(
+    here: Node, origin: Origin, hire: Hire, events: LogEvents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After three lies nothing more is asked of a node for a minute, however often others are; what it gave stays."""
     good = [str(number).encode() for number in range(3)]
     bad = [f"bad {number}".encode() for number in range(9)]
     names = [name_of(data, 2.0 * number) for number, data in enumerate([*bad, *good])]
     for name, data in zip(names, [*bad, *good], strict=True):
         origin.put(path_of(name), b"a lie" if data in bad else data)
     worker = hire(listing(origin, *names))
-    done = await worker.go_through()
-    assert done.fetched == 3
+    ticks = Ticks()
+    monkeypatch.setattr("backfiller.worker.pause", ticks.pause)
+    stop = asyncio.Event()
+    running = asyncio.ensure_future(worker.run(stop))
+    await ticks.reached(1)
+    stop.set()
+    await running
+    assert 50 < ticks.seconds[0] <= 60
+    (said,) = events.of("node_failed")
+    assert said["outcome"] == "wrong_hash"
     (said,) = events.of("node_put_away")
     assert (said["node"], said["seconds"]) == (origin.base, 60)
     assert origin.requests.count(path_of(names[0])) == 0

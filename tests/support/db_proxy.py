@@ -59,13 +59,13 @@ class Proxy:
 
 
 @asynccontextmanager
-async def proxied(dsn: str) -> AsyncIterator[Proxy]:
+async def proxied(dsn: str, host: str = "127.0.0.1") -> AsyncIterator[Proxy]:
     """Give a proxy whose `dsn` leads, as that of a database elsewhere would, to one that listens on a unix socket."""
     asked = urlsplit(dsn)
     said = parse_qs(asked.query)
     proxy = Proxy(Path(said["host"][0]) / f".s.PGSQL.{said.get('port', ['5432'])[0]}")
-    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
-    proxy.dsn = f"postgresql://{asked.username}@127.0.0.1:{server.sockets[0].getsockname()[1]}{asked.path}"
+    server = await asyncio.start_server(proxy.serve, host, 0)
+    proxy.dsn = f"postgresql://{asked.username}@{host}:{server.sockets[0].getsockname()[1]}{asked.path}"
     try:
         yield proxy
     finally:

@@ -244,7 +244,7 @@ class Origin:
 
 
 @asynccontextmanager
-async def serving_origin() -> AsyncIterator[Origin]:
+async def serving_origin(host: str = "127.0.0.1") -> AsyncIterator[Origin]:
     """Serve an origin on a free port."""
     origin = Origin()
     app = web.Application()
@@ -252,8 +252,8 @@ async def serving_origin() -> AsyncIterator[Origin]:
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        origin.base = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        await web.TCPSite(runner, host, 0).start()
+        origin.base = f"http://{host}:{runner.addresses[0][1]}"
         yield origin
     finally:
         origin.let_go()
