@@ -220,8 +220,8 @@ def _bytes(text: str | None) -> list[int] | None:
 # Nothing is skipped -------------------------------------------------------------------------------------------------
 
 
-# The files that take longest go first, so that no worker has one left when the others are done. What waits for real time
-# and what takes the processors are mixed, since players that lack them fall behind.
+# The files that take longest go first, so that no worker has one left when the others are done. What waits for real
+# time and what takes the processors are mixed, since players that lack them fall behind.
 LONGEST = (
     "test_up.py",
     "test_docs.py",
