@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from backfiller.answers import MOST_LISTING_BYTES, MOST_PARTS, digests_of, is_hour, names_of, sense
+from backfiller.answers import MOST_LISTING_BYTES, MOST_PARTS, digests_of, names_of, sense
 from backfiller.outcomes import NodeError, Outcome
 from backfiller.peer import Peer
 from common import histories
-from common.recording import sync_folder
+from common.dateutil import is_hour
+from common.durable import sync_folder
 from common.store import BadPathError, Store, component
 
 # A picture, a template, a playlist of hours; what is larger is none of them.

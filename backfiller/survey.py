@@ -16,7 +16,6 @@ from backfiller.answers import (
     all_digests_of,
     digests_of,
     hours_of,
-    is_hour,
     names_of,
     sense,
 )
@@ -25,7 +24,7 @@ from backfiller.memory import Memory
 from backfiller.peer import Peer
 from backfiller.standing import Standing
 from backfiller.transfer import Place
-from common.dateutil import HOUR, parse_hour
+from common.dateutil import HOUR, is_hour, parse_hour
 from common.digest_cache import Digests
 from common.digests import day_digests, hour_digest, quality_digest
 from common.expired import Expired

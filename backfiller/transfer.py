@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from backfiller.outcomes import NodeError, Outcome
 from backfiller.peer import Peer
-from common.recording import SegmentWriter, sync_folder
+from common.durable import sync_folder
+from common.recording import SegmentWriter
 from common.segments import Segment, Suffix
 from common.store import Store
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import structlog
 
 from common import metrics
-from common.dateutil import hour_name, parse_hour
+from common.dateutil import hour_name, is_hour, parse_hour
 from common.expired import Expired
 from common.lifetimes import Guarded, Limits, Policy, Protection
 from common.missing import FOLDER as MISSING
@@ -241,7 +241,7 @@ class Expiry:
             limit = survey.policy.limits.age(channel, quality)
             if limit is not None:
                 oldest = hour_name(survey.situation.now - limit)
-                old = [path.name for path in folder.iterdir() if path.name < oldest and _is_hour(path.name)]
+                old = [path.name for path in folder.iterdir() if path.name < oldest and is_hour(path.name)]
                 gone = [name for name in old if (channel, quality, parse_hour(name)) not in there]
                 forget_missing(self.store, channel, quality, gone)
 
@@ -274,11 +274,3 @@ async def _ask(needs: Needs, stop: asyncio.Event) -> tuple[Protection, ...] | No
 def _free(base: Path) -> int:
     disk = os.statvfs(base)
     return disk.f_bavail * disk.f_frsize
-
-
-def _is_hour(name: str) -> bool:
-    try:
-        parse_hour(name)
-    except ValueError:
-        return False
-    return True
