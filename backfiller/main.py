@@ -30,6 +30,7 @@ from backfiller.worker import Worker
 from common import service
 from common.digest_cache import Digests
 from common.errors import UserError
+from common.expired import Expired
 from common.monitoring import serving_metrics
 from common.options import base_dir_option, host_option, log_level_option, metrics_port_option, option
 from common.store import BadPathError, Store, component
@@ -99,7 +100,10 @@ class Backfiller:
         survey = Survey(peer, self.store, self.digests, standing, config.wanted, lambda: datetime.now(UTC))
         source = Source(peer, standing)
         return Worker(
-            source, survey, self.fetches, self.comparing, config.every, extras=config.extras, histories=config.histories
+            *(source, survey, self.fetches, self.comparing, config.every),
+            extras=config.extras,
+            histories=config.histories,
+            reserve=config.reserve,
         )
 
     def _token(self) -> str | None:
@@ -138,7 +142,8 @@ async def opened(config: Config, stop: asyncio.Event) -> AsyncIterator[Backfille
     fetching = ThreadPoolExecutor(config.concurrency + MOST_TURNS, "fetching")
     comparing = ThreadPoolExecutor(_COMPARING_THREADS, "comparing")
     digests = Digests(store)
-    fetches = Fetches(partial(copy, store=store, reserve=config.reserve), fetching, config.concurrency)
+    copying = partial(copy, store=store, expired=Expired(store.base), reserve=config.reserve)
+    fetches = Fetches(copying, fetching, config.concurrency)
     halting = asyncio.ensure_future(_halt(line, stop))
     try:
         yield Backfiller(config, store, digests, fetches, line, comparing, tokens)

@@ -53,7 +53,10 @@ class Line:
 
 
 class Wire(http.client.HTTPConnection):
-    """A connection for one request after the other; `until` is the time (monotonic) at which the present one fails."""
+    """A connection for one request after the other; `until` is the time (monotonic) at which the present one fails.
+
+    It comes later by `earns` seconds with each byte that is received.
+    """
 
     def __init__(self, host: str, port: int, line: Line) -> None:
         """Connect to nothing yet."""
@@ -63,6 +66,7 @@ class Wire(http.client.HTTPConnection):
         self._line = line
         self._stream: socket.socket | None = None
         self.until = float("inf")
+        self.earns = 0.0
         self.received = 0
 
     def connect(self) -> None:
@@ -145,7 +149,7 @@ class Wire(http.client.HTTPConnection):
         waited = self._line.rate.take(count)
         if waited and self._line.halt.wait(waited):
             raise HaltedError
-        self.until += waited  # that was not the node's doing
+        self.until += waited + count * self.earns  # the wait was not the node's doing
         return count
 
     def send_all(self, data: bytes) -> None:
