@@ -142,6 +142,10 @@ class Expired:
         """Give the policy that was last written, however old; an empty one if there is none."""
         return self._tell().policy
 
+    def confirmed_at(self) -> datetime | None:
+        """Tell when the policy was last confirmed, by the clock of who did; None if it never was."""
+        return self._tell().at
+
     def write_policy(self, policy: Policy) -> None:
         """Confirm what the librarian keeps to, now."""
         make_folder(self._folder, self._base)
