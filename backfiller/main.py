@@ -31,7 +31,6 @@ from common import service
 from common.digest_cache import Digests
 from common.errors import UserError
 from common.expired import Expired
-from common.monitoring import serving_metrics
 from common.options import base_dir_option, host_option, log_level_option, metrics_port_option, option
 from common.store import BadPathError, Store, component
 from common.tokens import TokenFile
@@ -118,8 +117,11 @@ async def run(config: Config, stop: asyncio.Event) -> None:
     nodes that could not be gone through to the end.
     """
     async with AsyncExitStack() as stack:
-        checks = {"store": Store(config.base_dir).check_readable}
-        await stack.enter_async_context(serving_metrics(config.host, config.metrics_port, checks))
+        if config.metrics_port is not None:
+            from common.monitoring import serving_metrics
+
+            checks = {"store": Store(config.base_dir).check_readable}
+            await stack.enter_async_context(serving_metrics(config.host, config.metrics_port, checks))
         backfiller = await stack.enter_async_context(opened(config, stop))
         nodes = NodeList(config.nodes, config.nodes_file, config.database, config.name)
         stack.push_async_callback(nodes.close)

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 
 from backfiller.outcomes import NodeError, Outcome
 from backfiller.wire import HaltedError, Line, Wire, chunks
-from common.web import USER_AGENT, without_secrets
+from common.addresses import USER_AGENT, without_secrets
 
 # A node that has to list months of its store first, from a slow disk, takes its time.
 _LISTING_SECONDS = 180.0
