@@ -88,14 +88,17 @@ class Wire(http.client.HTTPConnection):
 
     def _reach(self, until: float) -> socket.socket:
         last: OSError = OSError("it has no address")
-        for family, kind, protocol, _, address in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM):
+        found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+        for left, (family, kind, protocol, _, address) in zip(range(len(found), 0, -1), found, strict=True):
+            # one that leads nowhere, as IPv6 often does, leaves time for the others
+            share = (until - time.monotonic()) / left
             stream = socket.socket(family, kind, protocol)
             try:
                 self._limit(stream)
                 stream.setblocking(False)  # noqa: FBT003 - socket's own signature
                 with suppress(BlockingIOError):
                     stream.connect(address)
-                self._await_connection(stream, until)
+                self._await_connection(stream, time.monotonic() + share)
             except OSError as error:
                 stream.close()
                 last = error
