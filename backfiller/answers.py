@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from backfiller.outcomes import NodeError, Outcome
-from common.dateutil import parse_hour
+from common.dateutil import is_hour
 
 # No more channels, qualities, days or hours are believed: ten years of hours, and of names as many as segments of a
 # fifth of a second with four candidates each.
@@ -49,15 +49,6 @@ def all_digests_of(body: bytes) -> dict[tuple[str, str], str]:
     if len(digests) > MOST_PARTS:
         raise BadAnswerError("It gives more digests than can be.")
     return digests
-
-
-def is_hour(name: str) -> bool:
-    """Tell whether this is the name of an hour."""
-    try:
-        parse_hour(name)
-    except ValueError:
-        return False
-    return True
 
 
 def _texts(found: object) -> Iterator[tuple[str, str]]:

@@ -4,17 +4,20 @@ No name tells their content: what is here is not fetched again, and nothing show
 All of it blocks.
 """
 
+import fcntl
+import hashlib
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from backfiller.answers import MOST_LISTING_BYTES, MOST_PARTS, digests_of, is_hour, names_of, sense
+from backfiller.answers import MOST_LISTING_BYTES, MOST_PARTS, digests_of, names_of, sense
 from backfiller.outcomes import NodeError, Outcome
 from backfiller.peer import Peer
+from backfiller.transfer import check_room, no_room
 from common import histories
-from common.recording import sync_folder
+from common.dateutil import is_hour
+from common.durable import sync_folder
 from common.store import BadPathError, Store, component
 
 # A picture, a template, a playlist of hours; what is larger is none of them.
@@ -24,10 +27,10 @@ _MOST_BYTES = 64 << 20
 _TEMP_PREFIX = ".fetched-"
 
 
-def fetch_extras(peer: Peer, folder: str, store: Store) -> int:
+def fetch_extras(peer: Peer, folder: str, store: Store, reserve: int = 0) -> int:
     """Fetch what a node has below one of its extra folders and we do not; give the number of files. Raises NodeError.
 
-    Files under names that lead elsewhere are passed over.
+    Files under names that lead elsewhere are passed over. `reserve` bytes of the disk are left free.
     """
     with sense():
         names = names_of(peer.get("extras", folder, most=MOST_LISTING_BYTES) or b"[]", MOST_PARTS)
@@ -35,11 +38,12 @@ def fetch_extras(peer: Peer, folder: str, store: Store) -> int:
     for name in names:
         parts = name.split("/")
         if _are_parts(parts):
+            check_room(store, reserve)
             fetched += _fetch(peer, ("segments", folder, *parts), store.base.joinpath(folder, *parts), store.base)
     return fetched
 
 
-def fetch_histories(peer: Peer, channel: str, quality: str, store: Store) -> int:
+def fetch_histories(peer: Peer, channel: str, quality: str, store: Store, reserve: int = 0) -> int:
     """Fetch the playlists that a node has kept of hours that are recorded here, too, and give their number.
 
     Raises NodeError, also if the node gives them to nobody.
@@ -53,6 +57,7 @@ def fetch_histories(peer: Peer, channel: str, quality: str, store: Store) -> int
             if is_hour(hour) and hour in here and theirs[hour] != ours.get(hour):
                 names = names_of(peer.get("histories", channel, quality, hour, most=MOST_LISTING_BYTES) or b"[]")
                 for name, path in _histories(store, channel, quality, hour, names):
+                    check_room(store, reserve)
                     fetched += _fetch(peer, ("histories", channel, quality, hour, name), path, path.parent.parent)
     return fetched
 
@@ -67,32 +72,45 @@ def _fetch(peer: Peer, parts: tuple[str, ...], path: Path, within: Path) -> int:
     """Fetch a file unless there is something under its name; tell how many were fetched, one or none."""
     if os.path.lexists(path) or not _leads_below(path.parent, within):
         return 0
-    temp: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=_TEMP_PREFIX, dir=path.parent)
-        temp = Path(name)
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), 0o644)
-            with peer.body(*parts, most=_MOST_BYTES) as body:
-                for part in body:
-                    file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        temp.rename(path)
-        temp = None
-        sync_folder(path.parent)
+        return int(_write(peer, parts, path))
     except OSError as error:
-        raise NodeError(f"The disk here refuses it ({error.strerror or error}).", Outcome.NO_ROOM) from error
+        raise no_room(error) from error
     except NodeError as error:
         if error.outcome is Outcome.GONE:
             return 0
         raise
-    finally:
-        if temp is not None:
+
+
+def _write(peer: Peer, parts: tuple[str, ...], path: Path) -> bool:
+    """Write a file by way of a temp, of which each file has one: what a death leaves of it the next try takes over.
+
+    False: somebody else is at it, or was.
+    """
+    temp = path.parent / f"{_TEMP_PREFIX}{hashlib.sha256(path.name.encode()).hexdigest()[:16]}"
+    with temp.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        if not temp.exists() or not os.path.samestat(temp.stat(), os.fstat(file.fileno())):
+            return False  # it has become the file itself in the meantime
+        try:
+            file.truncate(0)
+            with peer.body(*parts, most=_MOST_BYTES) as body:
+                for part in body:
+                    file.write(part)
+            file.flush()
+            os.fchmod(file.fileno(), 0o644)
+            os.fsync(file.fileno())
+            temp.rename(path)
+        except BaseException:
             with suppress(OSError):
                 temp.unlink()
-    return 1
+            raise
+    sync_folder(path.parent)
+    return True
 
 
 def _are_parts(parts: list[str]) -> bool:

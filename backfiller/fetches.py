@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from backfiller import numbers
-from backfiller.outcomes import LIES, OURS, NodeError, Outcome
+from backfiller.outcomes import HARMLESS, LIES, OURS, NodeError, Outcome
 from backfiller.peer import Peer
 from backfiller.standing import Standing
 from backfiller.transfer import Place
@@ -142,12 +142,11 @@ class Fetches:
         numbers.FETCHES.labels(source.peer.name, outcome).inc()
         about = {"node": source.peer.name, **job.place._asdict(), "name": job.segment.name}
         if outcome is not Outcome.STOPPED:
-            # what a node has deleted since it was listed is in order
-            say = log.info if outcome is Outcome.GONE else log.warning
+            say = log.info if outcome in HARMLESS else log.warning
             say("segment_not_fetched", **about, outcome=outcome.value, reason=str(error))
-        if outcome not in OURS and outcome is not Outcome.AWAY:
+        if outcome not in OURS | {Outcome.AWAY, Outcome.UNWANTED}:
             source.standing.failed(job.key)
-        source.failures += outcome is not Outcome.GONE
+        source.failures += outcome not in HARMLESS
         put_away = outcome in LIES and source.standing.lied()
         if put_away:
             log.warning("node_put_away", node=source.peer.name, seconds=round(source.standing.away_seconds))

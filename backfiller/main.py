@@ -30,7 +30,7 @@ from backfiller.worker import Worker
 from common import service
 from common.digest_cache import Digests
 from common.errors import UserError
-from common.monitoring import serving_metrics
+from common.expired import Expired
 from common.options import base_dir_option, host_option, log_level_option, metrics_port_option, option
 from common.store import BadPathError, Store, component
 from common.tokens import TokenFile
@@ -99,7 +99,10 @@ class Backfiller:
         survey = Survey(peer, self.store, self.digests, standing, config.wanted, lambda: datetime.now(UTC))
         source = Source(peer, standing)
         return Worker(
-            source, survey, self.fetches, self.comparing, config.every, extras=config.extras, histories=config.histories
+            *(source, survey, self.fetches, self.comparing, config.every),
+            extras=config.extras,
+            histories=config.histories,
+            reserve=config.reserve,
         )
 
     def _token(self) -> str | None:
@@ -114,8 +117,11 @@ async def run(config: Config, stop: asyncio.Event) -> None:
     nodes that could not be gone through to the end.
     """
     async with AsyncExitStack() as stack:
-        checks = {"store": Store(config.base_dir).check_readable}
-        await stack.enter_async_context(serving_metrics(config.host, config.metrics_port, checks))
+        if config.metrics_port is not None:
+            from common.monitoring import serving_metrics
+
+            checks = {"store": Store(config.base_dir).check_readable}
+            await stack.enter_async_context(serving_metrics(config.host, config.metrics_port, checks))
         backfiller = await stack.enter_async_context(opened(config, stop))
         nodes = NodeList(config.nodes, config.nodes_file, config.database, config.name)
         stack.push_async_callback(nodes.close)
@@ -138,7 +144,8 @@ async def opened(config: Config, stop: asyncio.Event) -> AsyncIterator[Backfille
     fetching = ThreadPoolExecutor(config.concurrency + MOST_TURNS, "fetching")
     comparing = ThreadPoolExecutor(_COMPARING_THREADS, "comparing")
     digests = Digests(store)
-    fetches = Fetches(partial(copy, store=store, reserve=config.reserve), fetching, config.concurrency)
+    copying = partial(copy, store=store, expired=Expired(store.base), reserve=config.reserve)
+    fetches = Fetches(copying, fetching, config.concurrency)
     halting = asyncio.ensure_future(_halt(line, stop))
     try:
         yield Backfiller(config, store, digests, fetches, line, comparing, tokens)

@@ -10,6 +10,7 @@ class Outcome(StrEnum):
     AWAY = "away"  # it cannot be reached, or does not answer in time
     REFUSED = "refused"  # it answers with another status than 200
     GONE = "gone"  # it no longer has what it listed
+    UNWANTED = "unwanted"  # the hour was deleted here in the meantime
     BROKEN_OFF = "broken_off"  # the end of an answer did not come, or not in time
     TOO_LONG = "too_long"  # more came than can be
     NONSENSE = "nonsense"  # it is not what was asked for, nor an error
@@ -20,6 +21,9 @@ class Outcome(StrEnum):
 
 # What a node that is sound does not do, however bad the way to it is.
 LIES = frozenset({Outcome.TOO_LONG, Outcome.NONSENSE, Outcome.WRONG_HASH})
+
+# What is in order: hours are deleted while others are copied.
+HARMLESS = frozenset({Outcome.GONE, Outcome.UNWANTED})
 
 # What is not the node's fault.
 OURS = frozenset({Outcome.NO_ROOM, Outcome.STOPPED})

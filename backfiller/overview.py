@@ -3,13 +3,13 @@
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from backfiller.answers import MOST_LISTING_BYTES, all_digests_of, digests_of, is_hour, names_of, sense
+from backfiller.answers import MOST_LISTING_BYTES, all_digests_of, digests_of, names_of, sense
 from backfiller.difference import difference
 from backfiller.outcomes import NodeError, Outcome
 from backfiller.peer import Peer
 from backfiller.survey import Wanted
 from backfiller.transfer import Place
-from common.dateutil import parse_hour
+from common.dateutil import is_hour, parse_hour
 from common.digest_cache import Digests
 from common.store import Store
 

@@ -13,12 +13,13 @@ from urllib.parse import quote, urlsplit
 
 from backfiller.outcomes import NodeError, Outcome
 from backfiller.wire import HaltedError, Line, Wire, chunks
-from common.web import USER_AGENT, without_secrets
+from common.addresses import USER_AGENT, without_secrets
 
 # A node that has to list months of its store first, from a slow disk, takes its time.
 _LISTING_SECONDS = 180.0
 
-# A body has this long, and more for each byte: what trickles in more slowly is given up.
+# A body has this long, and more for each byte that has come: what trickles in more slowly is given up, however much was
+# announced.
 _BODY_SECONDS = 60.0
 _SLOWEST_BYTES_PER_SECOND = 8 << 10
 
@@ -62,6 +63,8 @@ class Peer:
                 return None
             self._check(response)
             body = response.read(most + 1)
+            if response.length and len(body) <= most:  # http.client does not mind
+                raise NodeError("The connection broke off.", Outcome.BROKEN_OFF)
             packed = response.headers.get("Content-Encoding", "identity")
         return _unpacked(body, packed.strip().lower(), most)
 
@@ -75,7 +78,7 @@ class Peer:
             length = response.length
             if length is not None and length > most:
                 raise NodeError(f"It sends {length} bytes, where {most} are the most that can be.", Outcome.TOO_LONG)
-            wire.until += (most if length is None else length) / _SLOWEST_BYTES_PER_SECOND
+            wire.earns = 1 / _SLOWEST_BYTES_PER_SECOND
             yield _bounded(response, most)
 
     def close(self) -> None:
@@ -136,6 +139,7 @@ class Peer:
         self, wire: Wire, path: str, seconds: float, headers: dict[str, str]
     ) -> tuple[Wire, http.client.HTTPResponse]:
         wire.until = time.monotonic() + seconds
+        wire.earns = 0.0
         wire.received = 0
         try:
             wire.request("GET", path, headers=headers)

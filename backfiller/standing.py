@@ -64,4 +64,6 @@ class Standing:
     def failing(self, channel: str, quality: str, hour: str) -> set[str]:
         """Name the segments of an hour that are not to be asked for now."""
         now, place = self.clock(), (channel, quality, hour)
-        return {key[3] for key, (_, until) in self._failed.items() if key[:3] == place and until > now}
+        # a copy, made in one step: it is asked for in one thread while others fail in another
+        failed = list(self._failed.items())
+        return {key[3] for key, (_, until) in failed if key[:3] == place and until > now}

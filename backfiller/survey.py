@@ -16,7 +16,6 @@ from backfiller.answers import (
     all_digests_of,
     digests_of,
     hours_of,
-    is_hour,
     names_of,
     sense,
 )
@@ -25,7 +24,7 @@ from backfiller.memory import Memory
 from backfiller.peer import Peer
 from backfiller.standing import Standing
 from backfiller.transfer import Place
-from common.dateutil import HOUR, parse_hour
+from common.dateutil import HOUR, hour_name, is_hour, parse_hour
 from common.digest_cache import Digests
 from common.digests import day_digests, hour_digest, quality_digest
 from common.expired import Expired
@@ -200,8 +199,9 @@ class Survey:
         sweep_copies(self.store.folder(place.channel, place.quality) / place.hour)
         if not set(theirs) <= set(ours[hour]):
             for beside in (hour - HOUR, hour + HOUR):
-                names = self.store.names(place.channel, place.quality, f"{beside:%Y-%m-%dT%H}", tombstones=True)
-                ours[beside] = names
+                name = hour_name(beside)
+                if is_hour(name):  # the first hour that can be has none before it
+                    ours[beside] = self.store.names(place.channel, place.quality, name, tombstones=True)
         circumstances = Circumstances(self._recent(place), self.standing.failing(*place))
         found = difference(hour, ours, theirs, circumstances)
         return Look(place, found, ours[hour], listed if not self.knows_digests else hour_digest(hour, theirs) or "")

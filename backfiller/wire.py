@@ -53,7 +53,10 @@ class Line:
 
 
 class Wire(http.client.HTTPConnection):
-    """A connection for one request after the other; `until` is the time (monotonic) at which the present one fails."""
+    """A connection for one request after the other; `until` is the time (monotonic) at which the present one fails.
+
+    It comes later by `earns` seconds with each byte that is received.
+    """
 
     def __init__(self, host: str, port: int, line: Line) -> None:
         """Connect to nothing yet."""
@@ -63,6 +66,7 @@ class Wire(http.client.HTTPConnection):
         self._line = line
         self._stream: socket.socket | None = None
         self.until = float("inf")
+        self.earns = 0.0
         self.received = 0
 
     def connect(self) -> None:
@@ -84,14 +88,17 @@ class Wire(http.client.HTTPConnection):
 
     def _reach(self, until: float) -> socket.socket:
         last: OSError = OSError("it has no address")
-        for family, kind, protocol, _, address in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM):
+        found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+        for left, (family, kind, protocol, _, address) in zip(range(len(found), 0, -1), found, strict=True):
+            # one that leads nowhere, as IPv6 often does, leaves time for the others
+            share = (until - time.monotonic()) / left
             stream = socket.socket(family, kind, protocol)
             try:
                 self._limit(stream)
                 stream.setblocking(False)  # noqa: FBT003 - socket's own signature
                 with suppress(BlockingIOError):
                     stream.connect(address)
-                self._await_connection(stream, until)
+                self._await_connection(stream, time.monotonic() + share)
             except OSError as error:
                 stream.close()
                 last = error
@@ -145,7 +152,7 @@ class Wire(http.client.HTTPConnection):
         waited = self._line.rate.take(count)
         if waited and self._line.halt.wait(waited):
             raise HaltedError
-        self.until += waited  # that was not the node's doing
+        self.until += waited + count * self.earns  # the wait was not the node's doing
         return count
 
     def send_all(self, data: bytes) -> None:

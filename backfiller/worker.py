@@ -18,7 +18,7 @@ from backfiller.extras import fetch_extras, fetch_histories
 from backfiller.fetches import Fetches, Source
 from backfiller.outcomes import LIES, NodeError, Outcome
 from backfiller.survey import Look, Survey
-from backfiller.transfer import Place, make_tombstones, sync
+from backfiller.transfer import Place, make_tombstones, no_room, sync
 from common.waits import backoff, pause
 
 log = structlog.get_logger()
@@ -48,7 +48,7 @@ class Pass:
 class Worker:
     """What brings what a node has into our store. `executor` is for comparing, `extras` are folders to fetch whole.
 
-    `histories`: kept playlists are fetched, too.
+    `histories`: kept playlists are fetched, too. `reserve` bytes of the disk are left free.
     """
 
     source: Source
@@ -58,7 +58,9 @@ class Worker:
     every_seconds: float
     extras: tuple[str, ...] = ()
     histories: bool = False
+    reserve: int = 0
     rand: Callable[[], float] = random.random
+    _unread: set[Place] = field(default_factory=set)
 
     @property
     def name(self) -> str:
@@ -111,6 +113,8 @@ class Worker:
             if not self.source.standing.away_seconds:
                 self._has_lied(error)
             raise
+        except OSError as error:
+            raise no_room(error) from error
         finally:
             numbers.PASSES.labels(self.name, result).observe(time.monotonic() - began)
             if done.hours or done.extras:
@@ -166,6 +170,12 @@ class Worker:
             log.warning("hour_not_listed", node=self.name, **place._asdict(), reason=str(error))
             done.failed[error.outcome] += 1
             return
+        except OSError as error:  # such as a file in the place of the hour: no reason to leave the others
+            done.failed[Outcome.NO_ROOM] += 1
+            if place not in self._unread:
+                self._unread.add(place)
+                log.warning("hour_not_compared", **place._asdict(), reason=str(error))
+            return
         if look is None:
             return
         difference = look.difference
@@ -178,7 +188,7 @@ class Worker:
         await self._aside(lambda: self._settle(look, fetched))
         done.hours += bool(difference.fetch or difference.tombstones)
         done.fetched += len(fetched)
-        done.failed.update(outcome for outcome in outcomes.values() if outcome is not Outcome.FETCHED)
+        done.failed.update(each for each in outcomes.values() if each not in (Outcome.FETCHED, Outcome.UNWANTED))
         for outcome in (Outcome.AWAY, Outcome.NO_ROOM, Outcome.STOPPED):
             if outcome in outcomes.values():
                 raise NodeError(_ENDS[outcome], outcome)
@@ -195,15 +205,15 @@ class Worker:
 
     def _fetch_extras(self) -> int:
         peer, store = self.source.peer, self.survey.store
-        fetched = sum(fetch_extras(peer, folder, store) for folder in self.extras)
+        fetched = sum(fetch_extras(peer, folder, store, self.reserve) for folder in self.extras)
         if self.histories:
-            fetched += sum(fetch_histories(peer, *each, store) for each in self.survey.qualities)
+            fetched += sum(fetch_histories(peer, *each, store, self.reserve) for each in self.survey.qualities)
         return fetched
 
     def _look(self, place: Place) -> Look | None:
         look = self.survey.look(place)
         if look is not None and look.difference.tombstones:
-            make_tombstones(place, look.difference.tombstones, self.survey.store)
+            make_tombstones(place, look.difference.tombstones, self.survey.store, reserve=self.reserve)
             numbers.TOMBSTONES.labels(self.name).inc(len(look.difference.tombstones))
         return look
 

@@ -58,6 +58,15 @@ def parse_hour(name: str) -> datetime:
     return _from_iso(name + ":00:00+00:00")
 
 
+def is_hour(name: str) -> bool:
+    """Tell whether this is the name of an hour."""
+    try:
+        parse_hour(name)
+    except ValueError:
+        return False
+    return True
+
+
 def floor_hour(moment: datetime) -> datetime:
     """Give the first moment of the UTC hour in which an aware `moment` lies."""
     return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)

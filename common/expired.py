@@ -7,8 +7,9 @@ An hour is marked on disk before it is deleted, so that nobody fetches it again 
 A mark stays until somebody needs the hour after all: a protection lifts it. The policy tells of hours that never were
 here that they are too old to be fetched; one that no librarian has confirmed for a day counts no more.
 
-Files are replaced whole. One that is no such file counts as empty. All of it blocks; reading costs a stat while nothing
-has changed, and may be done from several threads and processes. Who writes marks holds `writing()`.
+Files are replaced whole. One that is no such file counts as empty; one that the disk does not give raises OSError, as
+marks taken for none would be lost with the next one. All of it blocks; reading costs a stat while nothing has changed,
+and may be done from several threads and processes. Who writes marks holds `writing()`.
 """
 
 import fcntl
@@ -141,6 +142,10 @@ class Expired:
         """Give the policy that was last written, however old; an empty one if there is none."""
         return self._tell().policy
 
+    def confirmed_at(self) -> datetime | None:
+        """Tell when the policy was last confirmed, by the clock of who did; None if it never was."""
+        return self._tell().at
+
     def write_policy(self, policy: Policy) -> None:
         """Confirm what the librarian keeps to, now."""
         make_folder(self._folder, self._base)
@@ -186,10 +191,12 @@ def _stamp(path: Path) -> _Stamp | None:
 
 def _read(path: Path, parse_text: Callable[[Any], T], empty: T) -> T:
     try:
-        return parse_text(json.loads(path.read_bytes()))
+        text = path.read_bytes()
     except FileNotFoundError:
         return empty
-    except (OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+    try:
+        return parse_text(json.loads(text))
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
         log.warning("expired_hours_unreadable", path=str(path), reason=str(error) or type(error).__name__)
         return empty
 

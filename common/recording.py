@@ -18,6 +18,7 @@ from pathlib import Path
 import structlog
 
 from common.dateutil import hour_name, parse_hour
+from common.durable import sync_folder
 from common.segments import Segment, SegmentType, Suffix, content_hash, make_segment, parse_names
 from common.store import Store
 from common.timed import timed
@@ -199,12 +200,3 @@ def _sweep(path: Path, temp: Segment) -> list[Segment]:
         sync_folder(path.parent)
     log.info("temp_kept", path=str(path.with_name(segment.name)), bytes=found.st_size)
     return [segment]
-
-
-def sync_folder(folder: Path) -> None:
-    """Bring to disk which names a folder holds. Raises OSError."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

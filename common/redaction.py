@@ -1,8 +1,8 @@
 """Secrets in what is logged: found by their names and forms, and hidden. Pure.
 
-This is the last line of defence. Who logs leaves secrets out (`common.web.without_secrets`); this is for those that
-come along in an error of a library, in a header, in the address of a database. What is hidden is `***`. It hides too
-much rather than too little: of a URL the whole query, and any part of its path that is as long as tokens are.
+This is the last line of defence. Who logs leaves secrets out (`common.addresses.without_secrets`); this is for those
+that come along in an error of a library, in a header, in the address of a database. What is hidden is `***`. It hides
+too much rather than too little: of a URL the whole query, and any part of its path that is as long as tokens are.
 """
 
 import re

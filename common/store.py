@@ -18,7 +18,7 @@ import structlog
 
 from common import metrics
 from common.coverage import SAME_MOMENT, BestSequence, HourCandidates, best_sequence, cover_hour
-from common.dateutil import HOUR, floor_hour, hour_name, hours_touching, parse_hour
+from common.dateutil import HOUR, floor_hour, hour_name, hours_touching, is_hour, parse_hour
 from common.errors import UserError
 from common.facts import Facts, joins
 from common.segments import (
@@ -122,7 +122,7 @@ class Store:
 
     def hours(self, channel: str, quality: str) -> list[str]:
         """Name the hours recorded, oldest first; none if channel or quality is unknown."""
-        return [name for name in _folders(self.folder(channel, quality)) if _is_hour(name)]
+        return [name for name in _folders(self.folder(channel, quality)) if is_hour(name)]
 
     def names(self, channel: str, quality: str, hour: str, *, tombstones: bool = False) -> list[str]:
         """List an hour's segment names, sorted; none if it is unknown.
@@ -397,14 +397,6 @@ def _hour_component(name: str) -> str:
     except ValueError as error:
         raise BadPathError(str(error)) from error
     return name
-
-
-def _is_hour(name: str) -> bool:
-    try:
-        parse_hour(name)
-    except ValueError:
-        return False
-    return True
 
 
 def stamp_of(folder: Path | str) -> Stamp | None:

@@ -10,8 +10,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from importlib.metadata import version
-from urllib.parse import urlsplit, urlunsplit
 from weakref import WeakKeyDictionary
 
 import structlog
@@ -19,12 +17,11 @@ from aiohttp import ClientSession, ClientTimeout, CookieJar, TCPConnector, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from common import metrics
+from common.addresses import USER_AGENT
 from common.errors import UserError
 from common.timed import Stopwatch
 
 log = structlog.get_logger()
-
-USER_AGENT = f"respool/{version('respool')}"
 
 _REQUESTS = metrics.seconds("http_request", "Time to answer requests.", "route", "method", "status")
 _CPU = metrics.seconds("http_request_cpu", "CPU time to answer requests, threads included.", "route", "method")
@@ -294,14 +291,3 @@ def client_session(
         headers={"User-Agent": USER_AGENT},
         auto_decompress=True,
     )
-
-
-def without_secrets(url: str) -> str:
-    """Give a URL as it may be logged: without user, password, query and fragment, where tokens stand."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        address = f"{host}:{parts.port}" if parts.port else host
-    except ValueError:
-        return "(a malformed URL)"
-    return urlunsplit((parts.scheme, address, parts.path, "", ""))

@@ -19,10 +19,11 @@ PAGE = ROOT / "docs" / "metrics.md"
 # What stands between these two lines is made here.
 BEGIN, END = "<!-- made by list_metrics.py -->", "<!-- until here -->"
 
-# All that a service can expose, it has made when it is imported.
+# All that a service can expose, it has made when it is imported with what serves its metrics, which some load late.
 _CHILD = """
 import dataclasses, importlib, json, sys
 importlib.import_module(sys.argv[1] + ".main")
+importlib.import_module("common.monitoring")
 from common.metrics import made
 print(json.dumps([dataclasses.asdict(metric) for metric in made()]))
 """

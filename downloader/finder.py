@@ -10,9 +10,9 @@ from datetime import timedelta
 from typing import ParamSpec, TypeVar
 
 from common import metrics
+from common.addresses import without_secrets
 from common.metrics import SECONDS
 from common.timed import timed
-from common.web import without_secrets
 from downloader.providers import Playlists, Provider, ProviderError, is_http, plainly
 
 P = ParamSpec("P")

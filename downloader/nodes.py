@@ -12,13 +12,14 @@ import structlog
 from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout
 
 from common import metrics
+from common.addresses import without_secrets
 from common.dateutil import HOUR, hour_name, parse_hour
 from common.segments import Segment, parse_names
 from common.skew import skew_between
 from common.store import Store
 from common.tokens import TokenFile
 from common.waits import in_thread, pause
-from common.web import client_session, without_secrets
+from common.web import client_session
 from downloader.origin import why
 
 log = structlog.get_logger()

@@ -21,7 +21,7 @@ from aiohttp import (
     TooManyRedirects,
 )
 
-from common.web import without_secrets
+from common.addresses import without_secrets
 from downloader.connections import is_out_of_reach
 from downloader.playlist import parse
 from downloader.playlist_values import MediaPlaylist, MultivariantPlaylist, PlaylistError

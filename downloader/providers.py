@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from common.web import without_secrets
+from common.addresses import without_secrets
 
 # Addresses that last longer than this do not matter to anybody; and nonsense such as the year 9999 is far beyond.
 _LONGEST = timedelta(days=365)

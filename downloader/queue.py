@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 import structlog
 
 from common import metrics
+from common.addresses import without_secrets
 from common.dateutil import format_utc
 from common.segments import SegmentType
 from common.waits import backoff, in_thread
-from common.web import without_secrets
 from downloader.fetch import Fetched, Fetcher, Target
 from downloader.held import newest_end
 from downloader.outcomes import FetchError, Reason

@@ -9,9 +9,9 @@ import structlog
 from aiohttp import ClientSession
 
 from common import metrics
+from common.addresses import without_secrets
 from common.dateutil import format_utc
 from common.waits import in_thread
-from common.web import without_secrets
 from downloader.advertisements import Mark, advertisements, marks, prefetch_advertisements
 from downloader.anchor import find_anchor
 from downloader.fetch import Fetcher, Target

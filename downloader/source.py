@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import structlog
 from aiohttp import ClientSession
 
-from common.web import without_secrets
+from common.addresses import without_secrets
 from downloader.finder import Finder
 from downloader.handover import renew_after
 from downloader.origin import SOURCE, OriginError, fetch_playlist

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from common.web import without_secrets
+from common.addresses import without_secrets
 from downloader.providers import Playlists, ProviderError, good_for, plainly
 
 if TYPE_CHECKING:

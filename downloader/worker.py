@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from common.addresses import without_secrets
 from common.waits import backoff, pause
-from common.web import without_secrets
 from downloader.advertisements import Ranges
 from downloader.handover import Cause, Standing, is_stale
 from downloader.origin import OriginError, fetch_media_playlist

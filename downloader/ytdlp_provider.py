@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from common.web import without_secrets
+from common.addresses import without_secrets
 from downloader.providers import Playlists, ProviderError, good_for, plainly
 
 _REQUEST_SECONDS = 10.0

@@ -11,13 +11,14 @@ from pathlib import Path
 import structlog
 
 from common import metrics
-from common.dateutil import hour_name, parse_hour
+from common.dateutil import hour_name, is_hour, parse_hour
 from common.expired import Expired
 from common.lifetimes import Guarded, Limits, Policy, Protection
 from common.missing import FOLDER as MISSING
 from common.recorder_state import known_recorders, read_state
 from common.store import Store
 from common.waits import in_thread, pause
+from librarian.clock import SteadyClock
 from librarian.deletion import Queue, delete, drop_tombstones, forget_missing
 from librarian.needed import Needs
 from librarian.retention import Going, Plan, Reason, Situation, StoredHour, decide, space_before, wanted_again
@@ -62,11 +63,21 @@ class Survey:
 class Expiry:
     """The retention of one store."""
 
-    def __init__(self, store: Store, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        """Have looked at nothing yet; `now` gives the time, aware UTC."""
+    def __init__(
+        self,
+        store: Store,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        elapsed: Callable[[], float] | None = None,
+    ) -> None:
+        """Have looked at nothing yet; `now` gives the time, aware UTC.
+
+        With `elapsed`, seconds by a clock that nobody sets, ages are told by a SteadyClock.
+        """
         self.store = store
         self.queue = Queue(store)
-        self.expired = Expired(store.base, now)
+        self.expired = Expired(store.base, lambda: self._believe(now()))
+        self._elapsed = elapsed
+        self._steady: SteadyClock | None = None
         self.queued = asyncio.Event()
         self._now = now
         self._sizes = Sizes(store)
@@ -134,7 +145,10 @@ class Expiry:
                 self._confirm(replace(policy, space_before=None))
                 return True
             survey = self.survey(limits, needed, enough)
-            if survey is None or not self.carry_out(survey, enough):
+            if survey is None:
+                return False
+            if not self.carry_out(survey, enough):
+                self._confirm(survey.policy)  # what is needed is known all the same
                 return False
             before = space_before(survey.policy.space_before, survey.plan, survey.situation, limits)
             self._confirm(replace(survey.policy, space_before=before))
@@ -156,13 +170,25 @@ class Expiry:
 
     def _policy(self, limits: Limits, needed: tuple[Protection, ...] | None, now: datetime) -> Policy:
         policy = replace(self._last or self.expired.policy(), limits=limits)
-        return policy if needed is None else replace(policy, known=now, protections=needed)
+        if needed is not None:
+            return replace(policy, known=now, protections=needed)
+        # by a clock that was ahead then: what has been recorded since is not to count as known
+        is_ahead = policy.known is not None and policy.known > now
+        return replace(policy, known=None) if is_ahead else policy
+
+    def _believe(self, now: datetime) -> datetime:
+        """Give the time by which ages are told."""
+        if self._elapsed is None:
+            return now
+        if self._steady is None:
+            self._steady = SteadyClock(self.expired.confirmed_at(), self._elapsed)
+        return self._steady.believe(now)
 
     def _confirm(self, policy: Policy) -> None:
         """Have the policy in force, and on disk if it has changed or was not written for some time."""
         last, self._last = self._last, policy
         changed = last is None or replace(policy, known=None) != replace(last, known=None)
-        if changed or self._now() - self._written > _CONFIRM_EVERY:
+        if changed or abs(self._now() - self._written) > _CONFIRM_EVERY:
             self._written = self._now()
             self.expired.write_policy(policy)
 
@@ -180,7 +206,7 @@ class Expiry:
         recording = [
             each for each in known_recorders(self.store) if (read_state(self.store, *each) or (None, False))[1]
         ]
-        situation = Situation(hours, now, free, recording)
+        situation = Situation(hours, self._believe(now), free, recording)
         plan = decide(situation, policy)
         self._show(plan, policy, situation)
         return Survey(situation, policy, plan, graves, sum(hour.size for hour in hours))
@@ -241,7 +267,7 @@ class Expiry:
             limit = survey.policy.limits.age(channel, quality)
             if limit is not None:
                 oldest = hour_name(survey.situation.now - limit)
-                old = [path.name for path in folder.iterdir() if path.name < oldest and _is_hour(path.name)]
+                old = [path.name for path in folder.iterdir() if path.name < oldest and is_hour(path.name)]
                 gone = [name for name in old if (channel, quality, parse_hour(name)) not in there]
                 forget_missing(self.store, channel, quality, gone)
 
@@ -274,11 +300,3 @@ async def _ask(needs: Needs, stop: asyncio.Event) -> tuple[Protection, ...] | No
 def _free(base: Path) -> int:
     disk = os.statvfs(base)
     return disk.f_bavail * disk.f_frsize
-
-
-def _is_hour(name: str) -> bool:
-    try:
-        parse_hour(name)
-    except ValueError:
-        return False
-    return True

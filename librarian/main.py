@@ -1,6 +1,7 @@
 """The librarian's composition: its configuration, its command, its jobs."""
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ async def run(config: Config, stop: asyncio.Event) -> None:
     async with AsyncExitStack() as stack:
         checks = {"store": store.check_readable}
         await stack.enter_async_context(serving_metrics(config.host, config.metrics_port, checks))
-        expiry, needs = Expiry(store), Needs(config.database)
+        expiry, needs = Expiry(store, elapsed=time.monotonic), Needs(config.database)
         log.info("librarian_ready", base_dir=str(store.base), limits=[*map(str, config.limits.ages)])
         async with asyncio.TaskGroup() as group:
             # a disk that is full to the last byte is no reason not to start: room is what this is for

@@ -18,11 +18,12 @@ import click
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
 from common import db
+from common.addresses import without_secrets
 from common.dateutil import format_utc
 from common.errors import UserError
 from common.hour_picture import DOUBTFUL, FULL, NOTHING, OUTSIDE, SOME
 from common.tokens import TokenFile
-from common.web import client_session, without_secrets
+from common.web import client_session
 from respool.coverage import coloured, legend, percent
 from respool.status import COLOURS, written
 

@@ -83,7 +83,7 @@ def _check(url: str) -> None:
 @database_options
 def list_webhooks(*, as_json: bool, database: str | None, data: Path) -> None:
     """List who is told, what waits, and what is wrong."""
-    from common.web import without_secrets
+    from common.addresses import without_secrets
     from respool.event_table import moment, plain
 
     async def read(connection: Connection) -> list[dict[str, Any]]:

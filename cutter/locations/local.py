@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 import structlog
 
+from common.durable import sync_folder
 from common.waits import in_thread
 from cutter.locations import (
     Delivered,
@@ -193,7 +194,7 @@ class Local:
             self._write_companions(name, video)
         temp.replace(path)
         for folder in (path.parent, *path.parent.parents):
-            _sync_folder(folder)
+            sync_folder(folder)
             if folder == self._keys.folder:
                 break
         return self._delivered(name)
@@ -208,7 +209,7 @@ class Local:
                     temp.replace(self._path(beside))
             finally:
                 temp.unlink(missing_ok=True)
-        _sync_folder(self._path(name).parent)
+        sync_folder(self._path(name).parent)
 
     @contextmanager
     def _said(self) -> Iterator[None]:
@@ -257,14 +258,6 @@ def _remove_abandoned(temp: Path) -> None:
 def _sync(file: BinaryIO) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def make(name: str, settings: Settings, keys: Keys) -> Local:

@@ -19,8 +19,8 @@ import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import S3Store
 
+from common.addresses import USER_AGENT
 from common.waits import in_thread
-from common.web import USER_AGENT
 from cutter.locations import (
     Delivered,
     Keep,

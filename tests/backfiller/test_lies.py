@@ -10,6 +10,7 @@ import pytest
 from backfiller.main import Backfiller
 from backfiller.outcomes import NodeError, Outcome
 from backfiller.transfer import copy
+from common.expired import Expired
 from downloads import Ticks
 from hls_origin import Answer, Origin, breaks_off, hangs_up, raw, redirect, status, typed
 from listed_node import HOUR, HOURS, listing, name_of, path_of
@@ -187,4 +188,6 @@ async def test_full_disk_ends_the_pass(
 
 
 def _refusing(backfiller: Backfiller) -> Callable[..., int]:
-    return lambda peer, place, segment: copy(peer, place, segment, backfiller.store, reserve=1 << 62)
+    return lambda peer, place, segment: copy(
+        peer, place, segment, backfiller.store, Expired(backfiller.store.base), reserve=1 << 62
+    )

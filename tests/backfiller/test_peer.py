@@ -1,12 +1,14 @@
 """Requests to a node, one after the other."""
 
 import asyncio
+import socket
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from backfiller.peer import Peer
-from backfiller.wire import Line
+from backfiller.wire import Line, Wire
 from hls_origin import Origin, typed
 from other_nodes import Node
 
@@ -56,3 +58,22 @@ async def test_connection_that_was_closed_in_the_meantime_is_replaced(origin: Or
     wire._stream.shutdown(2)
     assert await asyncio.to_thread(lambda: peer.get("files", most=10)) == b"[]"
     assert len(set(origin.peers)) == 2
+
+
+async def test_address_that_leads_nowhere_leaves_time_for_the_next(
+    origin: Origin, peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a node has several addresses, one that nobody answers at does not use up the time of all."""
+    origin.put("/prefix/files", b"[]")
+    found, wait, tried = socket.getaddrinfo, Wire._await_connection, list[float]()
+
+    def silent(wire: Wire, stream: socket.socket, until: float) -> None:
+        tried.append(until - time.monotonic())
+        if len(tried) == 1:
+            raise TimeoutError
+        wait(wire, stream, until)
+
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **more: 2 * found(*args, **more)[:1])
+    monkeypatch.setattr(Wire, "_await_connection", silent)
+    assert await asyncio.to_thread(lambda: peer.get("files", most=10)) == b"[]"
+    assert tried[0] <= Line().connect / 2 < tried[1]

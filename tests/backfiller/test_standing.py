@@ -35,6 +35,23 @@ def test_sound_segments_outweigh_some_lies(standing: Standing) -> None:
             standing.gave(KEY)
 
 
+def test_failures_may_come_while_others_are_looked_up(standing: Standing) -> None:
+    """One thread asks what failed while another one tells of a failure."""
+
+    class Slow(str):
+        __slots__ = ()
+
+        def __eq__(self, other: object) -> bool:
+            standing.failed((*KEY[:3], f"other {len(standing._failed)}"))
+            return str(self) == other
+
+        __hash__ = str.__hash__
+
+    standing.failed((Slow("chan"), *KEY[1:3], "slow"))
+    standing.failed(KEY)
+    assert standing.failing(*KEY[:3]) == {"slow", KEY[3]}
+
+
 def test_what_failed_is_asked_for_again_after_growing_pauses(standing: Standing, now: list[float]) -> None:
     """A segment that could not be had is left alone for a minute, then for four, up to a day; others are not."""
     pauses = []

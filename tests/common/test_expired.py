@@ -83,6 +83,26 @@ def test_what_is_no_file_of_marks_is_empty(expired: Expired, tmp_path: Path, tex
     assert expired.policy() == Policy()
 
 
+def test_marks_that_cannot_be_read_are_not_lost(
+    expired: Expired, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the disk does not give the marks for once, nothing is marked in their place, and they are there again."""
+    expired.mark("chan", "source", ["2026-02-01T10"])
+    other = Expired(tmp_path)
+
+    def refuse(_: Path) -> bytes:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as context:
+        context.setattr(Path, "read_bytes", refuse)
+        with pytest.raises(OSError, match="Too many"):
+            other.is_expired("chan", "source", "2026-02-01T10")
+        with pytest.raises(OSError, match="Too many"):
+            other.mark("chan", "source", ["2026-02-01T11"])
+    other.mark("chan", "source", ["2026-02-01T12"])
+    assert Expired(tmp_path).hours("chan", "source") == {"2026-02-01T10", "2026-02-01T12"}
+
+
 def test_names_lead_nowhere_else(expired: Expired) -> None:
     """A channel or quality that is no name is refused."""
     with pytest.raises(BadPathError):

@@ -34,7 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("blends", "crossfades"),
     ("blend_commands", "cuts", "splice"),
     ("events", "lifetimes", "samples"),
-    ("durable", "errors", "flames", "metrics", "redaction"),
+    ("addresses", "durable", "errors", "flames", "metrics", "redaction"),
     ("logs", "timed"),
     ("waits",),
     (

@@ -293,3 +293,52 @@ async def test_stop_does_not_wait_for_a_database(expiry: Expiry, monkeypatch: py
     await asked.wait()
     stop.set()
     await asyncio.wait_for(running, 30)
+
+
+async def test_clock_that_leaps_ahead_deletes_nothing(
+    store: Store, fill: Fill, clock: Clock, logged: LogEvents
+) -> None:
+    """Ages go on as before for a day after a leap, over a restart too; what lasts for longer is no mistake."""
+    seconds = [0.0]
+    expiry = Expiry(store, clock, lambda: seconds[0])
+    for hour in ("2026-02-22T11", "2026-02-25T10", "2026-03-01T11"):
+        fill(hour)
+    assert expiry.keep_to(WEEK, ())
+    left = ["2026-02-25T10", "2026-03-01T11"]
+    assert store.hours("chan", "source") == left
+    clock.now += 400 * DAY
+    for each in (expiry, Expiry(store, clock, lambda: seconds[0])):
+        each.keep_to(WEEK, ())
+        assert store.hours("chan", "source") == left
+    await logged.wait("clock_not_believed", 2)
+    seconds[0] += 86_400.0
+    expiry.keep_to(WEEK, ())
+    assert store.hours("chan", "source") == []
+
+
+def test_what_was_known_by_a_clock_that_was_ahead_is_not_known(
+    expiry: Expiry, store: Store, fill: Fill, clock: Clock
+) -> None:
+    """Set right again while the database is away, the clock does not make old knowledge count for what came since."""
+    clock.now += 400 * DAY
+    assert expiry.keep_to(WEEK, ())
+    clock.now = NOON
+    fill("2026-02-20T10")
+    expiry.keep_to(WEEK, None)
+    Expiry(store, clock).keep_to(WEEK, None)
+    assert store.hours("chan", "source") == ["2026-02-20T10"]
+
+
+def test_needs_are_kept_although_an_hour_cannot_be_deleted(
+    expiry: Expiry, store: Store, fill: Fill, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One hour that the disk does not let go keeps nobody from knowing, later, what events need."""
+    fill("2026-02-20T10")
+
+    def refuse(*_: object) -> bool:
+        raise OSError(1, "Operation not permitted")
+
+    with monkeypatch.context() as context:
+        context.setattr(module, "delete", refuse)
+        assert not expiry.keep_to(WEEK, (needed(NOON - 3 * DAY),))
+    assert Expiry(store, clock).expired.policy().protections == (needed(NOON - 3 * DAY),)
