@@ -4,7 +4,6 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias
@@ -14,7 +13,7 @@ import structlog
 from common import db
 from common.events import Event, Spooled, State
 from common.metrics import LONG_SECONDS, counter, gauge, seconds
-from common.waits import backoff, in_thread
+from common.waits import backoff, begun, in_thread
 from cutter.claims import Claim
 from cutter.deliver import Post
 from cutter.examine import Decision, Refuse, StandBack, Take, check, decide, look
@@ -40,7 +39,7 @@ _LAPSED = counter(
 _QUEUE_WAIT = seconds("event_queue_wait", "From when an event could be claimed to its claim.", buckets=LONG_SECONDS)
 
 # How long the last statements of a cutter that is told to stop may take.
-_LAST_WORDS_SECONDS: Final = 2.0
+_LAST_WORDS_SECONDS: Final = 3.0
 
 # Not of this node alone: another one may have room, and then nothing is wrong.
 _NO_ROOM: Final = "It waits for room in a spool: what lies there waits for its delivery."
@@ -372,10 +371,14 @@ class Cutter:
         return timedelta(seconds=backoff(max(1, attempts), first=first, most=most))
 
     async def _released(self, claim: Claim) -> None:
-        """Give an event up because we stop."""
-        with suppress(ClaimLostError, TimeoutError, *db.AWAY):
-            async with asyncio.timeout(_LAST_WORDS_SECONDS):
-                await self._rows.release(claim.claimed)
+        """Give an event up because we stop; what cannot be said in time, its lease will say."""
+        # in a task of its own, since this one has been cancelled, and a failure would be taken for that
+        saying = begun(self._rows.release(claim.claimed))
+        await asyncio.wait({saying}, timeout=_LAST_WORDS_SECONDS)
+        saying.cancel()
+        error = saying.exception() if saying.done() and not saying.cancelled() else TimeoutError("no answer")
+        if error is not None:
+            log.warning("claim_not_released", id=claim.event.id, reason=str(error) or type(error).__name__)
 
     def _forget(self, event: str) -> None:
         self._give_up_room(event)

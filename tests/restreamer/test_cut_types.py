@@ -9,6 +9,7 @@ from unittest.mock import Mock
 
 import av
 import pytest
+import structlog
 from aiohttp import ClientSession
 from yarl import URL
 
@@ -86,9 +87,11 @@ async def test_what_is_encoded_anew_is_exact_too(
 
 
 async def test_a_run_of_ffmpeg_tells_for_which_request_it_was(
-    client: ClientSession, address: URL, source: Source
+    client: ClientSession, address: URL, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The identifier that a client gave its request is in the log of all that was done for it, ffmpeg included."""
+    for module in ("common.ffmpeg", "common.web"):  # a logger that was used keeps the level that there was then
+        monkeypatch.setattr(f"{module}.log", structlog.get_logger())
     start, end = moments(source, 1.5, 2.0)
     query = {"type": "mpegts", "start": start.isoformat(), "end": end.isoformat()}
     with log_events() as events:
