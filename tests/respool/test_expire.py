@@ -94,7 +94,7 @@ def test_limits_of_the_librarian_hold(store: Store, postgres_dsn: str) -> None:
     told = run(store, "--dry-run", dsn=postgres_dsn)
     assert told.exit_code == 1
     assert "Say what is to go" in told.stderr
-    policy = Policy(Limits((AgeLimit("*", "*", 10 * DAY),)))
+    policy = Policy(Limits((AgeLimit("*", "*", 10.5 * DAY),)))
     Expired(store.base).write_policy(policy)
     done = run(store, "--yes", dsn=postgres_dsn)
     assert "1 hours, 1 kB, are deleted." in done.output

@@ -90,7 +90,8 @@ async def test_a_run_of_ffmpeg_tells_for_which_request_it_was(
     client: ClientSession, address: URL, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The identifier that a client gave its request is in the log of all that was done for it, ffmpeg included."""
-    for module in ("common.ffmpeg", "common.web"):  # a logger that was used keeps the level that there was then
+    structlog.reset_defaults()  # a command that was tried has set its own level, which loggers keep that were used then
+    for module in ("common.ffmpeg", "common.web"):
         monkeypatch.setattr(f"{module}.log", structlog.get_logger())
     start, end = moments(source, 1.5, 2.0)
     query = {"type": "mpegts", "start": start.isoformat(), "end": end.isoformat()}

@@ -163,7 +163,10 @@ async def check_pictures(page: Page, height: int = 720, count: int = 20) -> date
     seen: list[Any] = await page.evaluate(_PICTURES, [count, [*SAMPLE_POINTS]])
     shown = [decode(row) for _, _, row in seen]
     said = [datetime.fromtimestamp(date / 1000, UTC) for date, _, _ in seen]
-    assert [moment and frame_at(moment) for moment in shown] == [frame_at(moment) for moment in said]
+    # a browser that is busy may come to draw a picture when the next one is there already
+    off = [frame_at(moment) - frame_at(told) if moment else None for moment, told in zip(shown, said, strict=True)]
+    assert {*off} <= {0, 1}
+    assert off.count(1) <= count / 4
     assert len({*said}) > count / 2, "It stands still."
     assert {each for _, each, _ in seen} == {height}
     return said[0]
