@@ -31,7 +31,15 @@ from common import service
 from common.digest_cache import Digests
 from common.errors import UserError
 from common.expired import Expired
-from common.options import base_dir_option, host_option, log_level_option, metrics_port_option, option
+from common.options import (
+    base_dir_option,
+    ca_file_option,
+    host_option,
+    log_level_option,
+    metrics_port_option,
+    option,
+    token_file_option,
+)
 from common.store import BadPathError, Store, component
 from common.tokens import TokenFile
 from common.waits import in_thread
@@ -243,16 +251,8 @@ def _rate(_context: click.Context, _parameter: click.Parameter, text: str | None
     help="The name of this node in the database, which is left out.",
 )
 @option("--run-once", is_flag=True, help="Go through the nodes once, and end.")
-@option(
-    "--token-file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The file whose first token is shown to the nodes.",
-)
-@option(
-    "--ca-file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The certificate (PEM) of the authority that vouches for nodes with https, in place of the system's.",
-)
+@token_file_option
+@ca_file_option
 @option(
     "--rate",
     metavar="BYTES",

@@ -29,6 +29,18 @@ base_dir_option = option(
     help="The folder of the store: what is recorded lies there, by channel, quality and hour.",
 )
 
+token_file_option = option(
+    "--token-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The file whose first token is shown to the nodes.",
+)
+
+ca_file_option = option(
+    "--ca-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The certificate (PEM) of the authority that vouches for nodes with https, in place of the system's.",
+)
+
 host_option = option("--host", default="127.0.0.1", help="The address to listen on; 0.0.0.0 for all of the machine's.")
 
 metrics_port_option = option(

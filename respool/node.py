@@ -11,7 +11,7 @@ import click
 
 from common.db import Connection, Pool, transaction
 from common.errors import UserError
-from common.options import option
+from common.options import ca_file_option, option, token_file_option
 from respool.arguments import said_plainly
 from respool.database import database_options, json_option, look, with_database
 from respool.event_fields import TextType
@@ -111,16 +111,8 @@ def _seen(when: datetime | None) -> str:
     help="The folder of the store; without it DATA/segments.",
     show_default=False,
 )
-@option(
-    "--token-file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The file whose first token is shown to the nodes.",
-)
-@option(
-    "--ca-file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The certificate (PEM) of the authority that vouches for nodes with https, in place of the system's.",
-)
+@token_file_option
+@ca_file_option
 @json_option
 @database_options
 def status(

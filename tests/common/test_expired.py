@@ -1,30 +1,20 @@
 """The hours that a node does not want: marks that outlive all, and what the policy says of hours never seen."""
 
 import os
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from queue import Queue
 from threading import Thread
 
 import pytest
 
+from clocks import NOON, Clock
 from common.expired import FOLDER, Expired
 from common.lifetimes import AgeLimit, Limits, Policy, Protection
 from common.store import BadPathError, Store
 
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 DAY = 24 * HOUR
-
-
-class Clock:
-    """A clock that tests set."""
-
-    def __init__(self) -> None:
-        self.now = NOON
-
-    def __call__(self) -> datetime:
-        return self.now
 
 
 @pytest.fixture

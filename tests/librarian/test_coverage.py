@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from prometheus_client import REGISTRY
 
+from clocks import NOON, Clock
 from common.coverage_pictures import picture_folder, picture_path
 from common.dateutil import HOUR, hour_name
 from common.expired import Expired
@@ -19,19 +20,8 @@ from librarian import coverage
 from librarian.coverage import Coverage
 
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 Sums = dict[str, float | None]
-
-
-class Clock:
-    """A time that tests move."""
-
-    def __init__(self) -> None:
-        self.now = NOON
-
-    def __call__(self) -> datetime:
-        return self.now
 
 
 @pytest.fixture

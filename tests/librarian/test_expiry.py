@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 
+from clocks import NOON, Clock
 from common import missing
 from common.expired import Expired
 from common.lifetimes import AgeLimit, Limits, Protection
@@ -22,22 +23,11 @@ from librarian.needed import Needs
 from librarian.sizes import Sizes
 from log_events import LogEvents, log_events
 
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 DAY = 24 * HOUR
 WEEK = Limits((AgeLimit("*", "*", 7 * DAY),))
 
 Fill = Callable[..., list[str]]
-
-
-class Clock:
-    """A clock that tests set."""
-
-    def __init__(self) -> None:
-        self.now = NOON
-
-    def __call__(self) -> datetime:
-        return self.now
 
 
 @pytest.fixture
